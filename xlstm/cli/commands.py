@@ -261,10 +261,10 @@ def verify(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """`xlstm report`."""
-    from xlstm.files.atomic import check_writable
-
     page = Path(args.output)
     _check_new("-o", args.output, ".html")
+    from xlstm.files.atomic import check_writable
+
     with _named(page):
         check_writable(page)
     found = _comparison(args, states=True)

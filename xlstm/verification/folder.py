@@ -50,7 +50,7 @@ from xlstm.reading.statement import unlike_statement
 from xlstm.rendering.tables import to_text
 from xlstm.verification.bounds import OUTCOMES
 from xlstm.verification.reconcile import reconcile
-from xlstm.verification.report import Compared, Report
+from xlstm.verification.report import Compared, Report, content_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Proof(Compared):
         Args:
             path: the folder, for the commands on the page.
         """
-        found = self.report.content(path)
+        found = content_of(self.report, path)
         steps = found.steps
         if self.changed:
             steps = (Step("Do not use this folder: its files are not those of the port."), *steps)

@@ -316,12 +316,10 @@ class Report(Compared):
             path: the file or folder of the model, for the commands on the page; "" for the name of
                 the file that was read.
 
-        >>> import xlstm
-        >>> report = xlstm.reconcile(xlstm.demo.path(), ["torch"])
-        >>> report.to_html().partition(chr(10))[0]
-        '<!doctype html>'
+        Example:
+            html = xlstm.reconcile("model.h5", ["keras", "torch"], states=True).to_html()
         """
-        return page(self.content(path))
+        return page(content_of(self, path))
 
     def save_html(self, file: str | os.PathLike[str], path: str = "") -> None:
         """Writes the page of `to_html` to a file, in one step.
@@ -330,85 +328,6 @@ class Report(Compared):
             OSError: the file cannot be written.
         """
         write_file(Path(file), self.to_html(path).encode())
-
-    def content(self, path: str = "") -> Content:
-        """Returns the parts of the page, as `to_html`."""
-        parts = [*_outputs(self.frameworks.values())]
-        inner = [*_layers(self.frameworks.values())]
-        found = self.frameworks.values()
-        worst, line = worst_elements(parts)
-        more = {f"Verdicts on {g.rows[0][0]}": g for g in _parts(found) if isinstance(g, Grid)}
-        if inner:
-            more["Worst elements of hidden states"] = worst_elements(inner)[0]
-        lines = alike_joined(_every_detail(found, len(self.model.outputs) > 1))
-        lines += [*self.undecidable(), *warnings_of(self.model), *self.missing]
-        lines += dict.fromkeys(f"{f.title} ran {f.what}." for f in found if f.what)
-        path = path or self.model.source.file
-        return Content(
-            model=self.model,
-            ledger=self.ledger,
-            state=self._state(),
-            summary=self.summary(),
-            steps=tuple(self._steps(path)),
-            notes=(*lines, *alike_joined(self.unexercised), REFERENCE),
-            verdicts=render_verdicts(found),
-            shares=tuple(_share(v) for f in found for v in f.verdicts.values()),
-            parts=more,
-            curves=curves([*parts, *inner]),
-            histograms=histograms(parts),
-            worst=worst,
-            worst_line=line,
-            inputs=self.inputs,
-            recipe=self.recipe,
-            versions=versions([registry.adapter(name) for name in self.frameworks]),
-            platform=platform.platform(),
-            commands=tuple(self._commands(path)),
-        )
-
-    def _state(self) -> str:
-        """The colour of the verdict."""
-        words = {v.verdict for f in self.frameworks.values() for _, v in f.every()}
-        wrong = not self.counts_ok or any(f.weights for f in self.frameworks.values())
-        if wrong or words & {DIFFERENT, FAILED}:
-            return BAD
-        return UNSURE if UNDECIDED in words else GOOD
-
-    def _steps(self, path: str) -> Iterator[Step]:
-        """Advice that follows from the verdicts."""
-        words = {v.verdict for f in self.frameworks.values() for _, v in f.every()}
-        file = shlex.quote(path)
-        if not self.counts_ok:
-            yield Step(BUG)
-        if FAILED in words:
-            yield Step("Read the failures in the notes below, and correct their causes.")
-        if DIFFERENT in words or any(f.weights for f in self.frameworks.values()):
-            yield Step("Do not use the ports that are not equal.")
-            find = f"xlstm diagnose {file} PORT" if path else ""
-            yield Step("Find the first difference and its cause. PORT is the wrong one.", find)
-        if UNDECIDED in words:
-            yield Step("Pass shorter inputs, or your own data, for a verdict on what is undecided.")
-        if self.ok and path:
-            yield Step("Write a port; names are torch, nnx, linen and keras.", _port(file))
-        if self.unexercised:
-            more = f"xlstm verify {file} --thorough" if path else ""
-            yield Step("Test more: the inputs did not reach every piece of an activation.", more)
-
-    def _commands(self, path: str) -> Iterator[str]:
-        """Commands that repeat the comparison."""
-        yield f"pip install 'xlstm-converter[all]=={VERSION}'"
-        names = ",".join(self.frameworks)
-        found = self.frameworks.values()
-        had = {name: any(getattr(f, name) for f in found) for name in ("layers", "gradients")}
-        had |= {"thorough": any(f.shapes for f in found), "step": any(f.steps for f in found)}
-        had["half"] = any(d not in DTYPES for f in found for d in f.verdicts)
-        had["states"] = had.pop("layers")
-        options = "".join(f" --{name}" for name, on in had.items() if on)
-        options += "" if self.recipe.get("cooked") else " --inputs YOUR_INPUTS"
-        if path:
-            yield f"xlstm verify {shlex.quote(path)} --frameworks {names}{options}"
-            return
-        flags = "".join(f", {name}=True" for name, on in had.items() if on)
-        yield f'python: xlstm.reconcile(model, "{names}".split(","){flags})'
 
     def text(self, details: bool = True, head: str = "") -> str:
         """Returns the report for a terminal.
@@ -436,6 +355,90 @@ class Report(Compared):
 
     def __str__(self) -> str:
         return self.text()
+
+
+def content_of(report: Report, path: str = "") -> Content:
+    """Returns the parts of the page of a report, with the arguments of `Report.to_html`."""
+    parts = [*_outputs(report.frameworks.values())]
+    inner = [*_layers(report.frameworks.values())]
+    found = report.frameworks.values()
+    worst, line = worst_elements(parts)
+    more = {f"Verdicts on {g.rows[0][0]}": g for g in _parts(found) if isinstance(g, Grid)}
+    if inner:
+        more["Worst elements of hidden states"] = worst_elements(inner)[0]
+    lines = alike_joined(_every_detail(found, len(report.model.outputs) > 1))
+    lines += [*report.undecidable(), *warnings_of(report.model), *report.missing]
+    lines += dict.fromkeys(f"{f.title} ran {f.what}." for f in found if f.what)
+    path = path or report.model.source.file
+    return Content(
+        model=report.model,
+        ledger=report.ledger,
+        state=_state(report),
+        summary=report.summary(),
+        steps=tuple(_steps(report, path)),
+        notes=(*lines, *alike_joined(report.unexercised), REFERENCE),
+        verdicts=render_verdicts(found),
+        shares=tuple(_share(v) for f in found for v in f.verdicts.values()),
+        parts=more,
+        curves=curves([*parts, *inner]),
+        histograms=histograms(parts),
+        worst=worst,
+        worst_line=line,
+        inputs=report.inputs,
+        recipe=report.recipe,
+        versions=versions([registry.adapter(name) for name in report.frameworks]),
+        platform=platform.platform(),
+        commands=tuple(_commands(report, path)),
+    )
+
+
+def _state(report: Report) -> str:
+    """The colour of the verdict."""
+    words = {v.verdict for f in report.frameworks.values() for _, v in f.every()}
+    wrong = not report.counts_ok or any(f.weights for f in report.frameworks.values())
+    if wrong or words & {DIFFERENT, FAILED}:
+        return BAD
+    return UNSURE if UNDECIDED in words else GOOD
+
+
+def _steps(report: Report, path: str) -> Iterator[Step]:
+    """Advice that follows from the verdicts."""
+    words = {v.verdict for f in report.frameworks.values() for _, v in f.every()}
+    file = shlex.quote(path)
+    if not report.counts_ok:
+        yield Step(BUG)
+    if FAILED in words:
+        yield Step("Read the failures in the notes below, and correct their causes.")
+    if DIFFERENT in words or any(f.weights for f in report.frameworks.values()):
+        yield Step("Do not use the ports that are not equal.")
+        find = f"xlstm diagnose {file} PORT" if path else ""
+        yield Step("Find the first difference and its cause. PORT is the wrong one.", find)
+    if UNDECIDED in words:
+        yield Step("Pass shorter inputs, or your own data, for a verdict on what is undecided.")
+    if report.ok and path:
+        yield Step("Write a port; names are torch, nnx, linen and keras.", _port(file))
+    if report.unexercised:
+        more = f"xlstm verify {file} --thorough" if path else ""
+        yield Step("Test more: the inputs did not reach every piece of an activation.", more)
+
+
+def _commands(report: Report, path: str) -> Iterator[str]:
+    """Commands that repeat the comparison."""
+    yield f"pip install 'xlstm-converter[all]=={VERSION}'"
+    names = ",".join(report.frameworks)
+    found = report.frameworks.values()
+    had = {name: any(getattr(f, name) for f in found) for name in ("layers", "gradients")}
+    had |= {"thorough": any(f.shapes for f in found), "step": any(f.steps for f in found)}
+    had["half"] = any(d not in DTYPES for f in found for d in f.verdicts)
+    had["states"] = had.pop("layers")
+    options = "".join(f" --{name}" for name, on in had.items() if on)
+    options += "" if report.recipe.get("cooked") else " --inputs YOUR_INPUTS"
+    if path:
+        yield f"xlstm verify {shlex.quote(path)} --frameworks {names}{options}"
+        return
+    flags = "".join(f", {name}=True" for name, on in had.items() if on)
+    flags += "" if report.recipe.get("cooked") else ", inputs=YOUR_INPUTS"
+    yield f"xlstm.reconcile(model, {[*report.frameworks]}{flags})  # in Python"
 
 
 def _port(file: str) -> str:

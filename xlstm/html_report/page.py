@@ -55,7 +55,7 @@ GOOD, BAD, UNSURE = "good", "bad", "unsure"
 
 
 @dataclass(frozen=True)
-class Step:
+class Advice:
     """One thing to do next: a sentence, and a command if there is one."""
 
     text: str
@@ -91,7 +91,7 @@ class Content:
     ledger: Ledger
     state: str
     summary: str
-    steps: tuple[Step, ...]
+    steps: tuple[Advice, ...]
     notes: tuple[str, ...]
     verdicts: Grid
     shares: tuple[float | None, ...]

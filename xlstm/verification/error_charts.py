@@ -15,8 +15,8 @@ from xlstm.verification.bounds import Verdict
 from xlstm.verification.error_profile import ErrorProfile, bin_names
 
 
-class Part(NamedTuple):
-    """A verdict, with its framework's title and number, and its precision."""
+class ComparedOutput(NamedTuple):
+    """A verdict on an output, with its framework's title and number, and its precision."""
 
     framework: str
     number: int
@@ -24,19 +24,19 @@ class Part(NamedTuple):
     verdict: Verdict
 
 
-def _profiles(parts: Iterable[Part]) -> Iterator[tuple[Part, ErrorProfile]]:
+def _profiles(parts: Iterable[ComparedOutput]) -> Iterator[tuple[ComparedOutput, ErrorProfile]]:
     """The parts that ran and have errors."""
     for part in parts:
         if part.verdict.ran and part.verdict.profile is not None:
             yield part, part.verdict.profile
 
 
-def curves(parts: Iterable[Part]) -> tuple[Curve, ...]:
+def curves(parts: Iterable[ComparedOutput]) -> tuple[Curve, ...]:
     """A chart for each output with time steps and each precision, with a line for each framework.
 
     The worst output may be another one in another framework: then it has a chart of its own.
     """
-    groups: dict[tuple[str, str, int], list[tuple[Part, ErrorProfile]]] = {}
+    groups: dict[tuple[str, str, int], list[tuple[ComparedOutput, ErrorProfile]]] = {}
     for part, profile in _profiles(parts):
         count = len(profile.errors)
         if count > 1:
@@ -53,7 +53,7 @@ def curves(parts: Iterable[Part]) -> tuple[Curve, ...]:
     )
 
 
-def histograms(parts: Iterable[Part]) -> tuple[Histogram, ...]:
+def histograms(parts: Iterable[ComparedOutput]) -> tuple[Histogram, ...]:
     """The errors in ULP of each framework and precision."""
     names = tuple(bin_names())
     return tuple(
@@ -62,7 +62,7 @@ def histograms(parts: Iterable[Part]) -> tuple[Histogram, ...]:
     )
 
 
-def worst_elements(parts: Sequence[Part]) -> tuple[Grid, str]:
+def worst_elements(parts: Sequence[ComparedOutput]) -> tuple[Grid, str]:
     """A row for the worst element of each part, those closest to their limits first.
 
     The second result is a sentence about the first of them.

@@ -38,7 +38,7 @@ from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.model_tensors import pack_model
 from xlstm.frameworks.port_tests import TESTS
 from xlstm.frameworks.random_state import unmoved
-from xlstm.html_report.page import BAD, Step, page
+from xlstm.html_report.page import BAD, Advice, page
 from xlstm.ir.graph import Model
 from xlstm.ir.literals import in_words
 from xlstm.ir.source import followed
@@ -111,10 +111,10 @@ class Proof(Compared):
         found = content_of(self.report, path)
         steps = found.steps
         if self.changed:
-            steps = (Step("Do not use this folder: its files are not those of the port."), *steps)
+            steps = (Advice("Do not use this folder: its files are not those of the port."), *steps)
         elif self.ok:  # it is a port already
             use = "Use the port: model.py has the function load()."
-            steps = (Step(use), *(step for step in steps if "xlstm port" not in step.command))
+            steps = (Advice(use), *(step for step in steps if "xlstm port" not in step.command))
         state = BAD if self.changed else found.state
         notes = (*self._lines(), *found.notes)
         return page(replace(found, state=state, summary=self.summary(), steps=steps, notes=notes))

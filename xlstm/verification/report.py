@@ -22,7 +22,7 @@ from xlstm.counting.ledger import Ledger, render_counts
 from xlstm.errors import NotEqualError, printable
 from xlstm.files.atomic import write_file
 from xlstm.frameworks import registry
-from xlstm.html_report.page import BAD, GOOD, UNSURE, Content, Step, page
+from xlstm.html_report.page import BAD, GOOD, UNSURE, Advice, Content, page
 from xlstm.ir.batch_axes import warnings_of
 from xlstm.ir.graph import Model
 from xlstm.ir.literals import in_words
@@ -31,7 +31,7 @@ from xlstm.reading.record import versions
 from xlstm.rendering.lines import alike_joined
 from xlstm.rendering.tables import Grid, add, grid, to_text
 from xlstm.verification.bounds import DIFFERENT, FAILED, ROUNDING, UNDECIDED, Verdict, worst_of
-from xlstm.verification.error_charts import Part, curves, histograms, worst_elements
+from xlstm.verification.error_charts import ComparedOutput, curves, histograms, worst_elements
 
 
 class Compared(abc.ABC):
@@ -401,25 +401,25 @@ def _state(report: Report) -> str:
     return UNSURE if UNDECIDED in words else GOOD
 
 
-def _steps(report: Report, path: str) -> Iterator[Step]:
+def _steps(report: Report, path: str) -> Iterator[Advice]:
     """Advice that follows from the verdicts."""
     words = {v.verdict for f in report.frameworks.values() for _, v in f.every()}
     file = shlex.quote(path)
     if not report.counts_ok:
-        yield Step(BUG)
+        yield Advice(BUG)
     if FAILED in words:
-        yield Step("Read the failures in the notes below, and correct their causes.")
+        yield Advice("Read the failures in the notes below, and correct their causes.")
     if DIFFERENT in words or any(f.weights for f in report.frameworks.values()):
-        yield Step("Do not use the ports that are not equal.")
+        yield Advice("Do not use the ports that are not equal.")
         find = f"xlstm diagnose {file} PORT" if path else ""
-        yield Step("Find the first difference and its cause. PORT is the wrong one.", find)
+        yield Advice("Find the first difference and its cause. PORT is the wrong one.", find)
     if UNDECIDED in words:
-        yield Step("Pass shorter inputs, or your own data, for a verdict on what is undecided.")
+        yield Advice("Pass shorter inputs, or your own data, for a verdict on what is undecided.")
     if report.ok and path:
-        yield Step("Write a port; names are torch, nnx, linen and keras.", _port(file))
+        yield Advice("Write a port; names are torch, nnx, linen and keras.", _port(file))
     if report.unexercised:
         more = f"xlstm verify {file} --thorough" if path else ""
-        yield Step("Test more: the inputs did not reach every piece of an activation.", more)
+        yield Advice("Test more: the inputs did not reach every piece of an activation.", more)
 
 
 def _commands(report: Report, path: str) -> Iterator[str]:
@@ -445,18 +445,18 @@ def _port(file: str) -> str:
     return f"xlstm port {file} --to torch -o ported"
 
 
-def _outputs(frameworks: Collection[FrameworkReport]) -> Iterator[Part]:
+def _outputs(frameworks: Collection[FrameworkReport]) -> Iterator[ComparedOutput]:
     """The worst output of every framework and precision."""
     for number, found in enumerate(frameworks):
         for dtype, v in found.verdicts.items():
-            yield Part(found.title, number, dtype, v)
+            yield ComparedOutput(found.title, number, dtype, v)
 
 
-def _layers(frameworks: Collection[FrameworkReport]) -> Iterator[Part]:
+def _layers(frameworks: Collection[FrameworkReport]) -> Iterator[ComparedOutput]:
     """The hidden states of every framework and precision."""
     for number, found in enumerate(frameworks):
         for dtype, verdicts in found.layers.items():
-            yield from (Part(found.title, number, dtype, v) for v in verdicts.values())
+            yield from (ComparedOutput(found.title, number, dtype, v) for v in verdicts.values())
 
 
 def _share(v: Verdict) -> float | None:

@@ -62,3 +62,29 @@ def deep(number):
     """A report on a chain of LSTM layers."""
     layers = [LSTM(4, 4, return_sequences=True) for _ in range(number)]
     return xlstm.reconcile(model(layers, (None, 4)), ["torch"], states=True)
+
+
+def very_deep(number):
+    """A report on many layers, with the errors of two layers for those of all."""
+    few = deep(2)
+    part, many = (
+        few.frameworks["torch"],
+        model([LSTM(4, 4, return_sequences=True)] * number, (None, 4)),
+    )
+    layers = {
+        dtype: {
+            f"{node.name}, every step": [*found.values()][n % 2]
+            for n, node in enumerate(many.layers)
+        }
+        for dtype, found in part.layers.items()
+    }
+    named = {
+        dtype: {name: v.named(name) for name, v in found.items()} for dtype, found in layers.items()
+    }
+    every = {
+        name: replace(part, name=name, title=f"{name} here", layers=named)
+        for name in ("keras", "nnx", "linen")
+    }
+    ledger = xlstm.count(many)
+    found = {**every, "torch": replace(part, layers=named)}
+    return replace(few, model=many, ledger=ledger, frameworks=found)

@@ -196,7 +196,7 @@ def test_folded_parts_are_printed(opened):
 
 def test_five_hundred_layers_stay_usable(opened, tmp_path):
     path = tmp_path / "deep.html"
-    pages.deep(500).save_html(path)
+    pages.very_deep(500).save_html(path)
     assert path.stat().st_size < 5e6
     start = time.monotonic()
     page = opened("deep", 390, path=path)

@@ -76,7 +76,8 @@ stroke-dasharray: 8 2 2 2; } .s4 { stroke: var(--s4); stroke-dasharray: 4 2; }
 .columns { display: grid; gap: 8px 36px; grid-template-columns: minmax(0, 1fr); }
 @media (min-width: 900px) { .columns { grid-template-columns: 350px minmax(0, 1fr); } }
 @media (max-width: 480px) { body { padding: 10px 14px 32px; } }
-@media print { body { max-width: none; padding: 0; font-size: 11px; } nav { display: none; }
+@media print { :root { color-scheme: light; } nav { display: none; }
+body { max-width: none; padding: 0; font-size: 11px; }
 h2 { break-after: avoid; } figure, tr, .verdict, .next { break-inside: avoid; }
 .wide { overflow: visible; } table { font-size: 10px; width: auto; }
 .verdict, .next { border: 1px solid var(--rule); border-left-width: 5px; }

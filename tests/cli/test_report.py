@@ -1,6 +1,7 @@
 """`xlstm report`: a page for a file or a ported folder, checked and written as promised."""
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -8,6 +9,8 @@ from processes import CLI, run
 from test_cli import cli  # noqa: F401  a fixture
 
 import xlstm
+from xlstm.cli.commands import COMMANDS
+from xlstm.cli.parser import as_typed, parsed
 from xlstm.frameworks.imports import require
 from xlstm.verification import reconcile as comparing
 
@@ -22,7 +25,7 @@ def test_a_page_about_a_file(cli, tmp_path):  # noqa: F811
     text = page.read_text("utf-8")
     assert text.startswith("<!doctype html>")
     assert "lstm, every step" in text
-    assert f"xlstm verify {DEMO}" in text
+    assert f"xlstm report {DEMO} --frameworks torch -o {page}</code>" in text
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
 
 
@@ -51,6 +54,17 @@ def test_a_page_about_a_ported_folder(cli, tmp_path):  # noqa: F811
     assert 'class="verdict bad"' in text
     assert "Do not use this folder: its files are not those of the port." in text
     assert "changed since the port: model.py" in text
+
+
+def test_the_command_on_the_page_has_every_option():
+    words = ["report", "a b.h5", "-o", "r.html", "--until", "x", "--custom", "c.py", "--half"]
+    words += ["--inputs", "a.npy", "--inputs", "b.npy", "--frameworks", "torch, nnx", "--json"]
+    words += ["--memory", "2"]
+    args = parsed(words, COMMANDS)
+    again = shlex.split(as_typed(args))
+    assert again[:2] == ["xlstm", "report"]
+    found = vars(parsed(again[1:], COMMANDS)) | {"json": True, "parser": None}
+    assert found == vars(args) | {"parser": None}
 
 
 CHECKED = (

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xlstm.cli.flags import as_flags
-from xlstm.cli.parser import EXPLAINED, Command
+from xlstm.cli.parser import EXPLAINED, Command, as_typed
 from xlstm.cli.screen import progress, show_json, show_result
 from xlstm.errors import MissingFrameworkError, UsageError, XlstmError, no_such_file, printable
 from xlstm.frameworks.command_exit import CANNOT, say, show
@@ -269,7 +269,7 @@ def report(args: argparse.Namespace) -> int:
         check_writable(page)
     found = _comparison(args, states=True)
     with _named(page):
-        found.save_html(page, args.file)
+        found.save_html(page, args.file, as_typed(args))
     data = {"ok": found.ok, "verdict": found.summary(), "report": args.output}
     text = f"{printable(found.summary())}\nThe report is in {printable(args.output)}."
     return _status(found, _print_comparison(args, found.ok, lambda: data, lambda: text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -95,6 +96,24 @@ def parsed(argv: Sequence[str] | None, commands: Mapping[str, Command]) -> argpa
         near = nearest(unknown[0].partition("=")[0], options)
         own.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
     return args
+
+
+def as_typed(args: argparse.Namespace) -> str:
+    """Returns the command line of parsed arguments; options for screens alone are left out."""
+    words = ["xlstm", args.command]
+    for action in args.parser._actions:
+        value = getattr(args, action.dest, None)
+        if value in (None, action.default) or action.dest in ("json", "quiet", "verbose"):
+            continue
+        if not action.option_strings:
+            words.append(value)
+        elif action.nargs == 0:
+            words.append(action.option_strings[-1])
+        else:
+            listed = value if isinstance(value, list) else [value]
+            listed = [",".join(listed)] if action.dest == "frameworks" else listed
+            words += [word for one in listed for word in (action.option_strings[0], f"{one}")]
+    return shlex.join(words)
 
 
 def _parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:

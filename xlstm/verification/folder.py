@@ -102,13 +102,14 @@ class Proof(Compared):
             return f"Not the port that was written: {'; '.join(self.changed)}."
         return self.report.summary()
 
-    def to_html(self, path: str = "") -> str:
+    def to_html(self, path: str = "", command: str = "") -> str:
         """Returns the page of `Report.to_html`, with the changes since the port.
 
         Args:
             path: the folder, for the commands on the page.
+            command: repeats the comparison, as in `Report.to_html`.
         """
-        found = content_of(self.report, path)
+        found = content_of(self.report, path, command)
         steps = found.steps
         if self.changed:
             steps = (Advice("Do not use this folder: its files are not those of the port."), *steps)
@@ -119,13 +120,13 @@ class Proof(Compared):
         notes = (*self._lines(), *found.notes)
         return page(replace(found, state=state, summary=self.summary(), steps=steps, notes=notes))
 
-    def save_html(self, file: str | os.PathLike[str], path: str = "") -> None:
+    def save_html(self, file: str | os.PathLike[str], path: str = "", command: str = "") -> None:
         """Writes the page of `to_html` to a file, in one step.
 
         Raises:
             OSError: the file cannot be written.
         """
-        write_file(Path(file), self.to_html(path).encode())
+        write_file(Path(file), self.to_html(path, command).encode())
 
     def _lines(self) -> list[str]:
         """A line for each change since the port, or one if there is none."""

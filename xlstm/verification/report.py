@@ -309,25 +309,27 @@ class Report(Compared):
             return f"Not equal: {'; '.join(wrong)}."
         return f"Not equal: {'; '.join(f'{f.title}: {f.weights}' for f in parts if f.weights)}."
 
-    def to_html(self, path: str = "") -> str:
+    def to_html(self, path: str = "", command: str = "") -> str:
         """Returns the report as one HTML page, which has no script and loads nothing.
 
         Args:
             path: the file or folder of the model, for the commands on the page; "" for the name of
                 the file that was read.
+            command: repeats the comparison; "" for one made from the report, which knows no options
+                of `load`.
 
         Example:
             html = xlstm.reconcile("model.h5", ["keras", "torch"], states=True).to_html()
         """
-        return page(content_of(self, path))
+        return page(content_of(self, path, command))
 
-    def save_html(self, file: str | os.PathLike[str], path: str = "") -> None:
+    def save_html(self, file: str | os.PathLike[str], path: str = "", command: str = "") -> None:
         """Writes the page of `to_html` to a file, in one step.
 
         Raises:
             OSError: the file cannot be written.
         """
-        write_file(Path(file), self.to_html(path).encode())
+        write_file(Path(file), self.to_html(path, command).encode())
 
     def text(self, details: bool = True, head: str = "") -> str:
         """Returns the report for a terminal.
@@ -357,7 +359,7 @@ class Report(Compared):
         return self.text()
 
 
-def content_of(report: Report, path: str = "") -> Content:
+def content_of(report: Report, path: str = "", command: str = "") -> Content:
     """Returns the parts of the page of a report, with the arguments of `Report.to_html`."""
     parts = [*_outputs(report.frameworks.values())]
     inner = [*_layers(report.frameworks.values())]
@@ -388,7 +390,7 @@ def content_of(report: Report, path: str = "") -> Content:
         recipe=report.recipe,
         versions=versions([registry.adapter(name) for name in report.frameworks]),
         platform=platform.platform(),
-        commands=tuple(_commands(report, path)),
+        commands=tuple(_commands(report, path, command)),
     )
 
 
@@ -422,9 +424,12 @@ def _steps(report: Report, path: str) -> Iterator[Advice]:
         yield Advice("Test more: the inputs did not reach every piece of an activation.", more)
 
 
-def _commands(report: Report, path: str) -> Iterator[str]:
+def _commands(report: Report, path: str, command: str) -> Iterator[str]:
     """Commands that repeat the comparison."""
     yield f"pip install 'xlstm-converter[all]=={VERSION}'"
+    if command:
+        yield command
+        return
     names = ",".join(report.frameworks)
     found = report.frameworks.values()
     had = {name: any(getattr(f, name) for f in found) for name in ("layers", "gradients")}

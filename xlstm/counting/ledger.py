@@ -20,6 +20,7 @@ from xlstm.frameworks.adapter import Adapter, WeightPlacement
 from xlstm.frameworks.model_tensors import counters, refusals, tensors
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.source import Optimizer
+from xlstm.rendering.notebook import markup
 from xlstm.rendering.tables import Grid, add, amount, grid, titles, to_text
 from xlstm.slots import FOLD, Slot, Table, shape
 
@@ -124,6 +125,9 @@ class Ledger:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {amount(self.total(name))}" for name in self.frameworks)
         return f"<Ledger of {len(self.layers)} layers: {counts}>"
+
+    def _repr_html_(self) -> str:
+        return markup(counted(self), count_table(self), *reasons(self))
 
     def total(self, framework: str) -> int | None:
         """Number of parameters by the framework's own one-liner; None where refused."""

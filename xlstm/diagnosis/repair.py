@@ -38,6 +38,7 @@ from xlstm.reference import run as reference
 from xlstm.slots import Table, pack, shape
 from xlstm.verification.inputs import MEMORY, Limits, check_memory
 from xlstm.verification.progress import Tell, silent
+from xlstm.verification.report import Compared
 from xlstm.verification.user_inputs import arrays_for
 
 Arrays = dict[str, Array]
@@ -55,8 +56,8 @@ RUNS = 4
 """Runs of the truth and the suspect whose values are in memory at a time."""
 
 
-@dataclass(frozen=True)
-class Repair:
+@dataclass(frozen=True, repr=False)
+class Repair(Compared):
     """A suspect's mended weights, and what is left to do.
 
     Attributes:
@@ -85,9 +86,6 @@ class Repair:
         """Returns what has to be changed by hand: a text for each mistake that is left."""
         left = [f"{found.text} {found.fix}".strip() for found in self.after.findings]
         return (*left, *(found.text for found in self.after.unexplained))
-
-    def __bool__(self) -> bool:
-        return self.ok
 
     def summary(self) -> str:
         """Returns one line: equal now or before, or how much is left."""

@@ -58,7 +58,7 @@ class Unexplained:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis(Compared):
     """The places at which two models differ, and the causes.
 

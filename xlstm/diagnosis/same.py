@@ -23,6 +23,7 @@ from xlstm.ir.types import Array
 from xlstm.slots import split_bias_sides
 from xlstm.verification.inputs import MEMORY
 from xlstm.verification.progress import Tell, silent
+from xlstm.verification.report import Compared
 
 IDENTICAL, ROUNDED, DIFFERENT, UNKNOWN = "identical", "rounded", "different", "unknown"
 """Relations of two models' weights: the same bits, the same numbers in the lower of two
@@ -36,8 +37,8 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Sameness:
+@dataclass(frozen=True, repr=False)
+class Sameness(Compared):
     """The relation of two models.
 
     Attributes:
@@ -56,9 +57,6 @@ class Sameness:
     def ok(self) -> bool:
         """True if both are the same model."""
         return self.diagnosis.ok and self.weights != DIFFERENT
-
-    def __bool__(self) -> bool:
-        return self.ok
 
     def summary(self) -> str:
         """Returns one line: the same model or different ones, and what tells."""

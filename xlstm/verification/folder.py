@@ -53,7 +53,7 @@ from xlstm.verification.reconcile import reconcile
 from xlstm.verification.report import Compared, Report, content_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Proof(Compared):
     """The comparison of a ported folder with the reference and with its record.
 

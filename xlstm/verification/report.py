@@ -7,7 +7,6 @@ text, `report.to_json()` its data. A result is true if all is equal; `check()` r
 from __future__ import annotations
 
 import abc
-import html
 import os
 import platform
 import shlex
@@ -29,6 +28,7 @@ from xlstm.ir.literals import in_words
 from xlstm.ir.precision import DTYPES
 from xlstm.reading.record import versions
 from xlstm.rendering.lines import alike_joined
+from xlstm.rendering.notebook import markup
 from xlstm.rendering.tables import Grid, add, grid, to_text
 from xlstm.verification.bounds import DIFFERENT, FAILED, ROUNDING, UNDECIDED, Verdict, worst_of
 from xlstm.verification.error_charts import ComparedOutput, curves, histograms, worst_elements
@@ -39,8 +39,10 @@ class Compared(abc.ABC):
 
     >>> class Never(Compared):
     ...     ok = False
-    >>> bool(Never())
-    False
+    ...     def summary(self):
+    ...         return "Not equal."
+    >>> bool(Never()), Never()
+    (False, <Never: Not equal.>)
     """
 
     @property
@@ -52,11 +54,18 @@ class Compared(abc.ABC):
         """The same as `ok`."""
         return self.ok
 
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """Returns one line: equal, or what is not."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {printable(self.summary())}>"
+
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        return markup(str(self))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FrameworkReport(Compared):
     """One framework's part of a comparison.
 
@@ -95,6 +104,11 @@ class FrameworkReport(Compared):
     def ok(self) -> bool:
         """True if every precision is equal up to rounding, and every weight is the source's."""
         return not self.weights and all(v.verdict == ROUNDING for _, v in self.every())
+
+    def summary(self) -> str:
+        """Returns one line: the framework, and equal or what is not."""
+        wrong = in_words(_outcomes(self)) or self.weights
+        return f"{self.title} {'is equal up to rounding' if self.ok else wrong}."
 
     def every(self) -> Iterator[tuple[str, Verdict]]:
         """Each verdict with its precision, and with its layer, tensor or shape if it has one."""
@@ -209,7 +223,7 @@ REFERENCE = "Reference: float64 numpy, independent of all tables."
 BUG = "The counts above differ from the frameworks' own: this is a bug, report it."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(Compared):
     """Counts and outputs of several frameworks against the float64 reference.
 
@@ -339,6 +353,10 @@ class Report(Compared):
             details: False leaves out the counts, the tables of single comparisons, and how the
                 inputs were made.
         """
+        return to_text(*self._shown(details, head))
+
+    def _shown(self, details: bool, head: str) -> list[Grid | str]:
+        """The tables and lines of a report."""
         frameworks = self.frameworks.values()
         several = len(self.model.outputs) > 1
         lines = alike_joined(_every_detail(frameworks, several))
@@ -353,10 +371,13 @@ class Report(Compared):
             parts += [*_parts(frameworks), render_counts(self.ledger)]
         elif self.unexercised:
             lines.append(_untested(self.unexercised))
-        return to_text(*parts, *map(printable, lines))
+        return [*parts, *map(printable, lines)]
 
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_html_(self) -> str:
+        return markup(*self._shown(details=False, head=""))
 
 
 def content_of(report: Report, path: str = "", command: str = "") -> Content:

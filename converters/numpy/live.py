@@ -19,6 +19,10 @@ from xlstm.reference.run import State, check_inputs, check_state
 from .layers import Layer, prepare_layer
 
 
+def prepare_fork() -> None:
+    """Does nothing: numpy computes in a forked process as it is."""
+
+
 class Step(NamedTuple):
     """One layer of a model, with the numbers of the values that it reads and gives.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from xlstm.frameworks import crashes
 from xlstm.frameworks.command_exit import CANNOT, INTERRUPTED, only_first, say, told
-from xlstm.frameworks.crashes import CRASHED, report
+from xlstm.frameworks.crashes import CRASHED, can_fork, report
 
 DONE = "done"
 """The last message of a child process: a crash after it comes from the interpreter's exit."""
@@ -30,11 +30,6 @@ ASKED = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 LOG, EARLIER = "XLSTM_GUARD_LOG", "XLSTM_GUARD_CRASHED"
 """Variables for a child that is no fork: the file that it reports to, and `CRASHED` as JSON."""
-
-
-def can_fork() -> bool:
-    """True on Linux; macOS ends forks that use its frameworks, and Windows has none."""
-    return sys.platform == "linux" and hasattr(os, "fork")
 
 
 def run_guarded(command: Callable[[], int], again: bool = True) -> int:

@@ -187,6 +187,8 @@ def _diagnosis(case: DiagnosisState, made: bool) -> Diagnosis:
         blurred if was_run else "",
         tuple(case.notes),
         tuple(t for c, t in case.seen.items() if c not in {f.cause for f in case.findings}),
+        case.ratio,
+        case.first,
     )
 
 

@@ -13,6 +13,10 @@ UNGRANTED = ("inputs", "outputs", "shape", "nan", "failed", "not-repeatable")
 """Causes that say what is seen, not what it comes from: nothing follows if they are granted."""
 
 
+NO_STEP = "no step can be decided: rounding alone moves a's outputs by more than their digits"
+"""The text of a difference that rounding alone may make."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One mistake that explains a difference, tried and found true.
@@ -76,6 +80,10 @@ class Diagnosis(Compared):
         undecidable: the time steps of a's outputs at which rounding alone decides, "" for none.
         notes: what differs and is no mistake: it changes no output.
         seen: what is plain to see in b's outputs, such as NaN, where the findings explain it.
+        ratio: largest difference of the outputs over the allowed one, before any finding is
+            granted; None if not run.
+        first: the first element of the outputs that differs, as "output[0, 3]: a gives 1 and b 2
+            (allowed 1e-15)"; "" for none.
     """
 
     a: str
@@ -91,11 +99,18 @@ class Diagnosis(Compared):
     undecidable: str = ""
     notes: tuple[Finding, ...] = ()
     seen: tuple[str, ...] = ()
+    ratio: float | None = None
+    first: str = ""
 
     @property
     def ok(self) -> bool:
         """True if the two are equal up to rounding."""
         return not self.findings and not self.unexplained
+
+    @property
+    def undecided(self) -> bool:
+        """True if rounding alone may make the difference of an output."""
+        return any(found.text.startswith(NO_STEP) for found in self.unexplained)
 
     def check(self) -> None:
         """Raises NotEqualError where the two are not equal, with the whole text as its note."""

@@ -84,7 +84,7 @@ class Effort:
         if not self.without_pairs:
             return ""
         what = "mistakes" if self.spent else "pairs of mistakes"
-        return f"; some {what} were left out, effort={10 * self.scale:g} tries more"
+        return f"; some {what} were left out, effort={10 * self.scale or 1:g} tries more"
 
 
 def check_effort(effort: Any) -> float:
@@ -115,6 +115,8 @@ class DiagnosisState:
         tried: hypotheses so far.
         dtype: what the suspect computes in.
         max_ulp: the difference of the outputs that is left, None where nothing was run.
+        ratio: the largest difference of the outputs over its bound, None where nothing was run.
+        first: the first element of the outputs that differs, in words.
         compared: what was compared.
         seen: what is plain to see in the outputs, cause -> sentence, whatever explains it.
         failed: what the suspect said where it failed on the inputs, and ran on some of them.
@@ -131,6 +133,8 @@ class DiagnosisState:
     tried: int = 0
     dtype: str = "float64"
     max_ulp: float | None = None
+    ratio: float | None = None
+    first: str = ""
     compared: list[str] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
     failed: str = ""

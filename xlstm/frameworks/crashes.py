@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 from xlstm.frameworks.command_exit import go_on, limited
@@ -26,6 +27,11 @@ WAITING = 600
 
 _parent: list[int] = []
 """The file descriptor by which a child reports to its guard; empty in any other process."""
+
+
+def can_fork() -> bool:
+    """True on Linux; macOS ends forks that use its frameworks, and Windows has none."""
+    return sys.platform == "linux" and hasattr(os, "fork")
 
 
 def report_to(descriptor: int) -> None:

@@ -36,7 +36,7 @@ __all__ = [
     "in_dtype",
 ]
 __all__ += ["inexact_gradients", "inside", "leaves", "random_state", "read", "run", "step", "train"]
-__all__ += ["is_module", "to_own", "watch", "weights"]
+__all__ += ["is_module", "prepare_fork", "to_own", "watch", "weights"]
 
 
 def is_module(source: Any) -> bool:
@@ -47,6 +47,11 @@ def is_module(source: Any) -> bool:
 def to_own(x: Array) -> torch.Tensor:
     """Converts an argument of such a function, which takes tensors only."""
     return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def prepare_fork() -> None:
+    """Lets PyTorch compute in a forked child, where the threads of its parent do not exist."""
+    torch.set_num_threads(1)
 
 
 def read(source: nn.Module) -> Model:

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from xlstm.diagnosis.altered_model import Layer, layers_of, run, start
+from xlstm.diagnosis.first_difference import of_outputs
 from xlstm.diagnosis.hypothesis import Hypothesis, parts
 from xlstm.diagnosis.pairing import weights
 from xlstm.diagnosis.pairing.names import Naming, listed
 from xlstm.diagnosis.pairing.tensors import Paired, pair_arrays, pair_models
-from xlstm.diagnosis.result import Finding, Unexplained
+from xlstm.diagnosis.result import NO_STEP, Finding, Unexplained
 from xlstm.diagnosis.search import checkpoints, graph_differences
 from xlstm.diagnosis.search.outcome import Granted, Outcome, SearchPlan, same, simplest
 from xlstm.diagnosis.search.search import Checkpoint, Explained, Memory, Search
@@ -217,6 +218,12 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
     final = best.final
     numbers = all(np.isfinite(y).any() for y in best.plan.line[-1].values)
     case.max_ulp = final.ulp if np.isfinite(final.ulp) and numbers else None
+    case.ratio, case.first = final.ratio, ""
+    if best.plan.granted or best.explained:
+        values, outputs = start(case.a, case.inputs), best.plan.line[-1].values
+        case.ratio, case.first = of_outputs(
+            case.a, layers_of(case.a), values, outputs, best.plan.dtype
+        )
     found = [
         replace(finding, after_ulp=case.max_ulp)
         for finding in of_weights(case.a, best.plan.granted, naming)
@@ -232,8 +239,8 @@ def _conclude(case: DiagnosisState, best: Outcome, naming: Naming, facts: Facts)
         if not (one.gap.same or one.found or final.same):
             _unknown(case, one, between(one, best.explained[:number], naming.equal))
     if final.blurred:
-        text = "no step can be decided: rounding alone moves a's outputs by more than their digits"
-        case.unexplained.append(Unexplained("", None, final.most, f"{text}; pass other inputs"))
+        text = f"{NO_STEP}; pass other inputs"
+        case.unexplained.append(Unexplained("", None, final.most, text))
     order = {node.name: number for number, node in enumerate(case.a.nodes)}
     case.findings += sorted(found, key=lambda finding: order.get(finding.layer, -1))
     if not final.same and all(one.gap.same or one.found for one in best.explained):

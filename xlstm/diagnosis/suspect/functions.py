@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from xlstm.diagnosis.result import Diagnosis, Finding, Unexplained
+from xlstm.diagnosis.first_difference import first_element
+from xlstm.diagnosis.result import NO_STEP, Diagnosis, Finding, Unexplained
 from xlstm.diagnosis.suspect.models import Suspect, is_compiled, of_function
 from xlstm.diagnosis.suspect.runs import SAME, amiss, as_called, attempt, between, repeated, unlike
 from xlstm.diagnosis.tolerance import Gap, gap_of
@@ -150,7 +151,13 @@ def _judged(
         )
         if not gap.same
     )
-    return replace(made, unexplained=parts, max_ulp=max((gap.ulp for gap in gaps), default=0.0))
+    blurred = [gap.most for gap in gaps if gap.blurred]
+    if blurred:
+        text = f"{NO_STEP}; pass other inputs"
+        parts = (*parts, Unexplained("", None, max(blurred), text))
+    ratio = max((gap.ratio for gap in gaps), default=0.0)
+    ulp = max((gap.ulp for gap in gaps), default=0.0)
+    return replace(made, unexplained=parts, max_ulp=ulp, ratio=ratio)
 
 
 def _bounds(
@@ -182,15 +189,11 @@ def _shapes(found: RunRecord, outputs: Sequence[Array]) -> bool:
 
 def _part(name: str, want: Array, y: Array, gap: Gap, bounds: Bounds) -> Unexplained:
     """The place at which one output differs, and by how much."""
-    with np.errstate(invalid="ignore"):
-        far = np.abs(np.asarray(y, np.float64) - want)
-    allowed = bounds.step if y.ndim > 2 else bounds.step[:1]
-    limit = allowed.reshape(1, -1, *[1] * (y.ndim - 2)) if y.ndim > 2 else allowed.max()
-    wrong = np.argwhere(~(far <= limit))
-    first = tuple(int(n) for n in (wrong[0] if len(wrong) else np.zeros(y.ndim)))
+    found = first_element(name, y, bounds)
+    first = found.place or (0,) * y.ndim
     text = (
-        f"a and b differ in {len(wrong)} of {y.size} numbers of their {name}, by up to "
+        f"a and b differ in {found.wrong} of {y.size} numbers of their {name}, by up to "
         f"{gap.most:.3g}; first at {list(first)}, where a gives {float(want[first]):.12g} and b "
-        f"{float(y[first]):.12g} (allowed {float(np.max(allowed)):.2g}). {NO_CAUSES}"
+        f"{float(y[first]):.12g} (allowed {float(np.max(bounds.step)):.2g}). {NO_CAUSES}"
     )
     return Unexplained("", gap.step, gap.most, text)

@@ -1,58 +1,26 @@
 """The package: built, installed without the clone, and described for the index."""
 
 import email
-import os
 import re
-import shutil
-import subprocess
-import sys
-import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import numpy
 import pytest
+import wheels
 import yaml
 from paths import ROOT
 
 import xlstm
 
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "*.egg-info", "build", "dist")
-BUILD = "import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])"
 RELATIVE = re.compile(r"\]\((?!https?://)")
 DATA = {"demo.keras", "py.typed"}
-
-
-def ran(*command, folder, **environment):
-    """Runs a command without our own environment variables of Python, and returns its output."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
-    environment = {**kept, **environment}
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built from the sdist, built from a copy of the clone."""
-    pytest.importorskip("setuptools", "77", reason="building needs setuptools: install extra dev")
-    work = tmp_path_factory.mktemp("package")
-    shutil.copytree(ROOT, work / "clone", ignore=NOT_COPIED)
-    ran(sys.executable, "-c", BUILD, "build_sdist", work, folder=work / "clone")
-    (sdist,) = work.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(work, filter="data")
-    source = work / sdist.name.removesuffix(".tar.gz")
-    ran(sys.executable, "-c", BUILD, "build_wheel", work, folder=source)
-    (found,) = work.glob("*.whl")
-    return found
+    return wheels.built_wheel(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")
@@ -76,26 +44,15 @@ def test_wheel_has_every_module(wheel):
 
 
 def test_wheel_works_without_the_clone(wheel, tmp_path):
-    venv.create(tmp_path / "venv", with_pip=False)
-    scripts = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    pip = (
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--python",
-        scripts / "python",
-    )
-    ran(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, folder=tmp_path)
+    scripts, packages = wheels.installed(wheel, tmp_path / "venv")
     # numpy and the other dependencies come from here: the tests use no network
-    (packages,) = (tmp_path / "venv").rglob("site-packages")
     (packages / "dependencies.pth").write_text(f"{Path(numpy.__file__).parents[1]}\n")
 
     code = "import xlstm; print(xlstm.__file__); print(xlstm.demo.path())"
-    module, model = ran(scripts / "python", "-c", code, folder=tmp_path).splitlines()
+    module, model = wheels.ran(scripts / "python", "-c", code, folder=tmp_path).splitlines()
     assert Path(module).is_relative_to(packages)
     assert re.search(
-        r"total +2,180 +2,260 ", ran(scripts / "xlstm", "count", model, folder=tmp_path)
+        r"total +2,180 +2,260 ", wheels.ran(scripts / "xlstm", "count", model, folder=tmp_path)
     )
 
 

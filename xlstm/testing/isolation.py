@@ -38,6 +38,9 @@ from xlstm.testing.results import FAILED, ParityResult
 GRACE = 5
 """Seconds after the limit at which the system ends a process that outlived its parent."""
 
+START = 300
+"""Most seconds until a new interpreter has imported xlstm."""
+
 SEARCH = "[3/3]"
 """First letters of the lines of a comparison that has found a difference."""
 
@@ -185,6 +188,10 @@ def _new(asked: Comparison, log: Path) -> Iterator[Wait]:
     with subprocess.Popen(command, env=environment, start_new_session=posix) as child:  # noqa: S603
 
         def wait(limit: float) -> int | None:
+            # the limit is for the comparison: a new interpreter needs seconds to import xlstm
+            ready = time.monotonic() + START
+            while child.poll() is None and not log.stat().st_size and time.monotonic() < ready:
+                time.sleep(SLOWEST)
             try:
                 return child.wait(limit)
             except subprocess.TimeoutExpired:
@@ -218,6 +225,8 @@ def _stored(inputs: Any, folder: Path) -> Any:
 def work(asked: Comparison, log: Path) -> None:
     """Compares, and writes each step and the result to a file: the work of the other process."""
     with log.open("a", encoding="utf-8") as file:
+        file.write("{}\n")  # ready
+        file.flush()
 
         def write(**line: Any) -> None:
             file.write(f"{json.dumps(line)}\n")
@@ -247,7 +256,7 @@ def _said(asked: Comparison, log: Path, status: int | None, seconds: float) -> P
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError):  # cut off in the middle
             lines.append(json.loads(line))
-    last: dict[str, Any] = next((one for one in reversed(lines) if "step" not in one), {})
+    last: dict[str, Any] = next((one for one in reversed(lines) if one and "step" not in one), {})
     if "result" in last:
         return _rebuilt(last)
     if "error" in last:

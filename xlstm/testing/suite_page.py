@@ -42,7 +42,7 @@ section { overflow-x: auto }
 table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem .4rem 0; text-align: left;
   vertical-align: top }
-.number { text-align: right; white-space: nowrap }
+.number { text-align: right; white-space: nowrap; padding-right: 1.2rem }
 .equal { color: var(--good) } .different, .failed { color: var(--bad) }
 .undecided { color: var(--open) }
 td.equal, td.different, td.failed, td.undecided { font-weight: 600 }
@@ -67,7 +67,7 @@ $rows
 </tbody>
 </table>
 </section>
-<p>The largest error is a share of the error that rounding may make: more than 100 % is different.
+<p>The largest error is compared with the one that rounding may make: more than 100 % is different.
 Made by xlstm $version.</p>
 </main>
 </body>
@@ -76,9 +76,9 @@ Made by xlstm $version.</p>
 )
 
 ROW = Template(
-    """<tr><td>$test$note</td><td>$pair<details><summary>Text</summary><pre>$text</pre></details></td>
+    """<tr><td>$test$note</td><td>$pair<details><summary>Diagnosis</summary><pre>$text</pre></details></td>
 <td class="$outcome">$outcome</td><td class="number" data-name="Largest error">$ratio</td>
-<td>$causes</td><td class="number" data-name="Time">$seconds</td></tr>"""
+<td data-name="Cause">$causes</td><td class="number" data-name="Time">$seconds</td></tr>"""
 )
 
 
@@ -124,14 +124,13 @@ def _share(ratio: float | None) -> str:
     """A ratio as a share of the limit.
 
     >>> _share(0.034), _share(None), _share(1e9), _share(float("inf"))
-    ('3 %', '-', '1e+11 %', 'no number')
+    ('3 %', '-', '1e+09 times', 'no number')
     """
     if ratio is None:
         return "-"
     if not math.isfinite(ratio):
         return "no number"
-    share = 100 * ratio
-    return f"{share:.0f} %" if share < 1e5 else f"{share:.0e} %"
+    return f"{100 * ratio:.0f} %" if ratio < 1000 else f"{ratio:.0e} times"
 
 
 def _escaped(text: object) -> str:

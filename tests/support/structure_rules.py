@@ -69,8 +69,8 @@ FAMILIES = {
 
 NOUNS = {
     *("counting", "decoding", "padding", "pairing", "pooling", "porting", "reading"),
-    *("lowering", "recording", "rendering", "testing", "training", "wording"),
-    "diagnosing",  # a public name of users' programs
+    *("lowering", "recording", "rendering", "training", "wording"),
+    *("diagnosing", "testing"),  # public names of users' programs
 }
 """Words that are participles by their form, and nouns as names of modules."""
 

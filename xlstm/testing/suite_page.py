@@ -24,7 +24,8 @@ ORDER = ("failed", "different", "undecided", "equal")
 """Outcomes, the worst one first."""
 
 PAGE = Template(
-    """<!doctype html>
+    """
+<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -76,7 +77,8 @@ Made by xlstm $version.</p>
 )
 
 ROW = Template(
-    """<tr><td>$test$note</td><td>$pair<details><summary>Diagnosis</summary><pre>$text</pre></details></td>
+    """
+<tr><td>$test$note</td><td>$pair<details><summary>Diagnosis</summary><pre>$text</pre></details></td>
 <td class="$outcome">$outcome</td><td class="number" data-name="Largest error">$ratio</td>
 <td data-name="Cause">$causes</td><td class="number" data-name="Time">$seconds</td></tr>"""
 )
@@ -99,7 +101,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
         verdict=verdicts.get(worst, "not equal"),
         worst=worst,
         counts=f"{number}: {', '.join(parts)}." if parts else f"{number}.",
-        rows="\n".join(map(_row, ordered)),
+        rows="".join(map(_row, ordered)),
         version=_escaped(VERSION),
     )
 

@@ -97,7 +97,8 @@ def of_diagnosis(found: Diagnosis) -> ParityResult:
         outcome = UNDECIDED
         lines[0] = "Undecided: rounding alone may make the difference."
     text, causes = "\n".join(lines), found.causes
-    return ParityResult(outcome, found.a, found.b, text, found.ratio, causes, report=found)
+    ratio = None if found.ratio is None else float(found.ratio)
+    return ParityResult(outcome, found.a, found.b, text, ratio, causes, report=found)
 
 
 def of_report(found: Report) -> ParityResult:
@@ -107,7 +108,7 @@ def of_report(found: Report) -> ParityResult:
     known = [one for one in ORDER if one in outcomes]
     outcome = DIFFERENT if not found.ok and known == [EQUAL] else known[0]
     names = ", ".join(found.frameworks)
-    ratio = max((v.ratio for v in verdicts if v.verdict != "failed"), default=None)
+    ratio = max((float(v.ratio) for v in verdicts if v.verdict != "failed"), default=None)
     return ParityResult(outcome, found.model.name, names, str(found), ratio, report=found)
 
 

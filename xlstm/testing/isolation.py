@@ -38,6 +38,9 @@ from xlstm.testing.results import FAILED, ParityResult
 GRACE = 5
 """Seconds after the limit at which the system ends a process that outlived its parent."""
 
+LONGEST = 2**31 - 1
+"""Most seconds that the clock of a process takes."""
+
 START = 300
 """Most seconds until a new interpreter has imported xlstm."""
 
@@ -152,11 +155,13 @@ def _as_fork(asked: Comparison, log: Path, seconds: float) -> None:
         os.setsid()  # so that all it starts can be ended with it
         # the system ends it, even in a loop of C code, if its parent is gone
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(int(seconds) + GRACE)
+        signal.alarm(min(int(seconds) + GRACE, LONGEST))
         for live in filter(None, map(_live, (asked.truth, asked.suspect))):
             if hasattr(live, "prepare_fork"):
                 live.prepare_fork()
         work(asked, log)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
     finally:
         os._exit(0)
 
@@ -229,7 +234,7 @@ def work(asked: Comparison, log: Path) -> None:
         file.flush()
 
         def write(**line: Any) -> None:
-            file.write(f"{json.dumps(line)}\n")
+            file.write(f"{json.dumps(line, default=_plain)}\n")
             file.flush()
 
         try:
@@ -242,6 +247,11 @@ def work(asked: Comparison, log: Path) -> None:
         except BaseException:
             write(raised=traceback.format_exc())
             raise
+
+
+def _plain(number: Any) -> Any:
+    """A number of numpy as one of Python."""
+    return number.item()
 
 
 def _said(asked: Comparison, log: Path, status: int | None, seconds: float) -> ParityResult | None:

@@ -8,12 +8,14 @@ import time
 import numpy as np
 import pages
 import pytest
+from cases import model
 from paths import DATA
 
 import xlstm
 from xlstm.html_report.charts import Curve, Histogram, Line, _picked, draw_curve, draw_histogram
 from xlstm.html_report.markup import Html, element, name_of, table
 from xlstm.html_report.style import STYLE, policy
+from xlstm.ir.layers import GRU, Dense
 
 
 class Outline(html.parser.HTMLParser):
@@ -230,3 +232,33 @@ def test_a_page_is_written_in_one_step(demo, tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(OSError, match=r"No such file|cannot find"):
         demo.save_html(tmp_path / "nowhere" / "report.html")
+
+
+def test_every_kind_of_comparison_has_a_part():
+    options = dict.fromkeys(("states", "gradients", "step", "half"), True)
+    report = xlstm.reconcile(xlstm.demo.path(), ["torch"], **options)
+    text = report.to_html()
+    words = " ".join(Outline(text).texts)
+    for part in ("hidden states", "gradients", "one step of SGD"):
+        assert f"Verdicts on {part}" in words
+    assert "lstm, every step, float16" in words.replace(" , ", ", ")
+    assert "--frameworks torch --gradients --step --half --states" in words
+
+
+def test_a_failure_is_a_note():
+    def fails(_live, _dtype):
+        raise RuntimeError("no <b>module</b>")
+
+    dense = model([Dense(3, 4)], (3,))
+    report = xlstm.reconcile(dense, ["torch"], states=True, makers={"torch": fails})
+    words = " ".join(Outline(report.to_html()).texts)
+    assert "PyTorch: RuntimeError: no <b>module</b>" in words
+    assert "Read the failures in the notes below" in words
+    for empty in ("No output was compared.", "has no recurrent layer", "has a time axis"):
+        assert empty in words
+    assert "xlstm.reconcile(model, ['torch'])  # in Python" in words
+
+
+def test_a_form_without_a_picture_is_named():
+    report = xlstm.reconcile(model([GRU(3, 4, hidden_bias=False)], (None, 3)), ["nnx"])
+    assert "gru_0: its form has no picture." in report.to_html()

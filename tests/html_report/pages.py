@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from cases import model, random_weights
+from cases import model, trained_weights
 
 import xlstm
 from xlstm.frameworks import registry
@@ -32,7 +32,7 @@ def hostile():
         LSTM(8, 4, activation="relu"),
     ]
     rng = np.random.default_rng(1)
-    weights = {name: random_weights(spec, rng) for name, spec in zip(NAMES, specs, strict=True)}
+    weights = {name: trained_weights(spec, rng) for name, spec in zip(NAMES, specs, strict=True)}
     layers = [(name, spec, True) for name, spec in zip(NAMES, specs, strict=True)]
     warnings = ("<img src=x onerror=\"document.title='run'\">",)
     source = Source("keras", "2.4", "HDF5 <i>", "a 'b<script>.h5", "0" * 64, warnings=warnings)

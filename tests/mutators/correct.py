@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import CASES, model, random_weights
+from cases import CASES, model, trained_weights
 from cases_layers import CASES_LAYERS
 
 from mutators.hand import Net
@@ -51,7 +51,7 @@ def reseeded(case: Model, seed: int, gain: float = 1.0) -> Model:
     weights = {
         node.name: found
         for node in case.layers
-        if not node.layer and (found := random_weights(node.spec, rng, gain))
+        if not node.layer and (found := trained_weights(node.spec, rng, gain))
     }
     return replace(case, weights=weights)
 

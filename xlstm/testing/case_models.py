@@ -21,6 +21,7 @@ from xlstm.ir.graph import Builder, Model, chain
 from xlstm.ir.source import Source
 from xlstm.ir.types import Shape
 from xlstm.testing import models as m
+from xlstm.testing.trained_weights import trained_weights
 from xlstm.testing.training import MODELS, training_model
 
 Make = Callable[[], Model]
@@ -45,7 +46,7 @@ def _joined(spec: L.LayerSpec, *shapes: Shape, masks: int = 0) -> Make:
 def _named(named: Mapping[str, L.LayerSpec], shape: Shape) -> Model:
     """Returns a chain of layers with these names."""
     rng = np.random.default_rng(11)
-    weights = {name: m.random_weights(spec, rng) for name, spec in named.items()}
+    weights = {name: trained_weights(spec, rng) for name, spec in named.items()}
     layers = [(name, spec, True) for name, spec in named.items()]
     return chain("case", layers, shape, weights, Source("case"))
 

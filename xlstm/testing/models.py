@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from xlstm.ir.graph import Builder, Edge, Model, chain
-from xlstm.ir.kinds import KINDS
 from xlstm.ir.layers import (
     GRU,
     LSTM,
@@ -37,35 +36,9 @@ from xlstm.ir.layers import (
     TimeDistributed,
 )
 from xlstm.ir.source import Source
-from xlstm.ir.types import Array, Shape
+from xlstm.ir.types import Shape
+from xlstm.testing.trained_weights import trained_weights
 from xlstm.verification.inputs import BATCH
-
-
-def random_weights(
-    spec: LayerSpec, rng: np.random.Generator, gain: float = 1.0
-) -> dict[str, Array]:
-    """Returns canonical weights of a layer: kernels of about unit gain, biases of about 1/2.
-
-    Args:
-        spec: the layer.
-        rng: the random numbers.
-        gain: factor of the kernels.
-    """
-    weights: dict[str, Array] = {}
-    for before, part in spec.weighted_parts:
-        kind = KINDS[part.weight_kind]
-        sides = 2 if part.weight_kind == "GRU" else 1
-        sizes = {**kind.axis_sizes(part.sizes()), "s": sides}
-        for tensor, axes in kind.tensors.items():
-            if tensor in part.missing_tensors():
-                continue
-            shape = [sizes[axis] for axis in axes]
-            plain = tensor == "bias" or len(shape) < 2
-            scale = 0.5 if plain else gain / np.sqrt(shape[-2])
-            array = rng.standard_normal(shape) * scale
-            array = np.exp(array) if tensor == "variance" else array
-            weights[before + tensor] = array.astype(np.float32)
-    return weights
 
 
 def chained(
@@ -75,7 +48,7 @@ def chained(
     rng = np.random.default_rng(seed)
     names = [f"{spec.kind.lower()}_{number}" for number, spec in enumerate(specs)]
     weights = {
-        n: w for n, s in zip(names, specs, strict=True) if (w := random_weights(s, rng, gain))
+        n: w for n, s in zip(names, specs, strict=True) if (w := trained_weights(s, rng, gain))
     }
     layers = [(name, spec, True) for name, spec in zip(names, specs, strict=True)]
     batch = BATCH if any(getattr(spec, "stateful", False) for spec in specs) else None
@@ -86,7 +59,7 @@ def built(graph: Builder, outputs: list[Edge], seed: int = 7) -> Model:
     """A graph with random weights."""
     rng = np.random.default_rng(seed)
     owners = [node for node in graph.nodes if not node.layer]
-    weights = {n.name: w for n in owners if (w := random_weights(n.spec, rng))}
+    weights = {n.name: w for n in owners if (w := trained_weights(n.spec, rng))}
     inputs = tuple(node.name for node in graph.nodes if isinstance(node.spec, Input))
     return Model("case", graph.nodes, inputs, tuple(outputs), weights, Source("case"))
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, built, explicit_mask, model, random_weights, with_states
+from cases import CASES, built, explicit_mask, model, trained_weights, with_states
 from flax import nnx
 
 import xlstm
@@ -297,7 +297,7 @@ def test_a_fold_names_its_gates(framework):
     assert "for gates r and z" in note
 
 
-def test_random_weights_have_a_hidden_bias():
+def test_trained_weights_have_a_hidden_bias():
     """The cases must tell a GRU's two biases apart."""
-    weights = random_weights(GRU(3, 5), np.random.default_rng(0))
+    weights = trained_weights(GRU(3, 5), np.random.default_rng(0))
     assert weights["bias"][1].any()

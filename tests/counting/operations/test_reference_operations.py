@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cases import CASES, random_weights
+from cases import CASES, trained_weights
 from cases_layers import CASES_LAYERS
 from counted_array import counted_activation, counted_run
 
@@ -34,8 +34,8 @@ def model_of(node):
 def weights_of(spec):
     """Random weights; peepholes are no kind of any framework, so they have none there."""
     if not getattr(spec, "peepholes", False):
-        return random_weights(spec, np.random.default_rng(3))
-    rest = random_weights(type(spec)(spec.features, spec.units), np.random.default_rng(3))
+        return trained_weights(spec, np.random.default_rng(3))
+    rest = trained_weights(type(spec)(spec.features, spec.units), np.random.default_rng(3))
     return {**rest, "peephole": np.random.default_rng(4).normal(size=(3, spec.units))}
 
 

@@ -23,10 +23,10 @@ from xlstm.testing.models import (
     encoder_decoder,
     explicit_mask,
     masked,
-    random_weights,  # noqa: F401  the tests import all builders from here
     with_states,
 )
 from xlstm.testing.models import chained as model
+from xlstm.testing.trained_weights import trained_weights  # noqa: F401  tests import it from here
 
 
 def lstm(activation: str = "tanh", gate: str = "sigmoid", **options: bool) -> Model:

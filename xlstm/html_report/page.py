@@ -21,7 +21,6 @@ from xlstm.html_report.charts import (
     share,
     svg,
 )
-from xlstm.html_report.gates import gate_pictures
 from xlstm.html_report.markup import (
     Child,
     Html,
@@ -267,6 +266,9 @@ def _counts(ledger: Ledger) -> list[Child]:
 
 
 def _gates(model: Model) -> list[Child]:
+    # a comparison without a page does without `explain`
+    from xlstm.html_report.gates import gate_pictures
+
     figures, left = gate_pictures(model)
     if not figures and not left:
         return [element("p", "The model has no recurrent layer.")]

@@ -348,8 +348,9 @@ ONCE = {
     "parse": {"ir/python_source.py"},
     "literal_eval": set(),
     "exec": {"ir/python_source.py"},
-    "catch_warnings": {"cli/main.py"},  # a command has the process to itself
-    "simplefilter": {"cli/main.py"},
+    # a command has the process to itself, and pytest runs one test of a process at a time
+    "catch_warnings": {"cli/main.py", "testing/isolation.py"},
+    "simplefilter": {"cli/main.py", "testing/isolation.py"},
     "filterwarnings": set(),
     "set_default_dtype": set(),
     "set_num_threads": set(),
@@ -363,8 +364,8 @@ ONCE = {
     "redirect_stderr": set(),
     "chdir": set(),
     "umask": set(),
-    "manual_seed": {"torch/live/hooks.py"},
-    "fork_rng": {"torch/live/hooks.py"},
+    "manual_seed": {"torch/live/hooks.py", "torch/live/run.py"},
+    "fork_rng": {"torch/live/hooks.py", "torch/live/run.py"},
     "signal": {"_interrupt.py", "cli/guard.py", "frameworks/command_exit.py"},
     "dup2": {"frameworks/imports.py", "frameworks/command_exit.py"},
     "set_dtype_policy": {"keras/live/user_classes.py"},

@@ -15,7 +15,7 @@ from xlstm.ir.layers.custom import unwrap_time_distributed
 from xlstm.ir.precision import HALF
 from xlstm.ir.types import Array
 
-from .arrays import to_numpy, weights
+from .arrays import PROCESS_WIDE, to_numpy, weights
 
 
 def run(ported: nn.Module, inputs: Sequence[Array], dtype: str) -> list[Array]:
@@ -128,7 +128,8 @@ def train(
 ) -> tuple[list[Array], dict[str, Array]]:
     """Returns outputs of a copy in training mode, and its weights by name after that call."""
     module = copy.deepcopy(ported).train()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    # PyTorch has one global random state for all threads
+    with PROCESS_WIDE, torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         outputs = _call(module, _tensors(inputs, dtype))
     return [to_numpy(y) for y in _flat(outputs)], weights(module)

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 import xlstm
 from xlstm.cli.main import main
 from xlstm.diagnosing import repair
+from xlstm.diagnosis.state import EVERY, Effort
 from xlstm.errors import UsageError
 from xlstm.frameworks import registry
 from xlstm.ir.layers import GRU, LSTM, Activation, Dense
@@ -229,3 +230,13 @@ def test_the_options_are_checked_first(words, tmp_path, monkeypatch, capsys):
     demo = str(xlstm.demo.path())
     assert main(["diagnose", demo, demo, *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_effort_of_zero_may_try_pairs():
+    """The first pair of mistakes is tried before the budget is looked at."""
+    said = []
+    effort = Effort(scale=0.0, tell=said.append)
+    for _ in range(EVERY):
+        effort.spend((), paired=True)
+    assert effort.without_pairs
+    assert said == [f"[3/3] looking for the cause: {EVERY} tried, 100% of the pairs of mistakes"]

@@ -64,7 +64,7 @@ class Effort:
         self.tried += 1
         if self.tried % EVERY == 0:
             # the share of the budget of pairs: single mistakes seldom take all of theirs
-            share = min(self.pairs / (PAIRS * self.scale), 1) if paired else 0.0
+            share = min(self.pairs / max(PAIRS * self.scale, 1.0), 1) if paired else 0.0
             of_pairs = f", {share:.0%} of the pairs of mistakes" if paired else ""
             self.tell(f"[3/3] looking for the cause: {self.tried:,} tried{of_pairs}")
 

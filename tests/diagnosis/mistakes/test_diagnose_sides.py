@@ -118,7 +118,7 @@ def test_every_cause_of_the_table_has_a_meaning_and_most_have_a_row():
 
 def test_the_diagnosis_shows_itself_in_a_notebook():
     found = xlstm.diagnose(STACK, lambda x: np.zeros((len(x), 9)))
-    assert found._repr_html_().startswith("<pre>Different: 1 mistake found.\na: ")
+    assert found._repr_html_().startswith("<p>Different: 1 mistake found.<br>a: ")
     assert json.dumps(found.to_json(), allow_nan=False)
 
 

@@ -6,6 +6,8 @@ In: a text of the Python API. Out: the same with flags.
 'pass --keras-version 2.1, for example'
 >>> as_flags("call it without until=")
 'call it without --until'
+>>> as_flags("pass architecture=FILE, or effort=10")
+'pass --architecture FILE, or --effort 10'
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ LAYER = (
 OTHERS = {"reset_after=False": "--reset-before", "use_bias=False": "--no-bias"}
 """Options of `explain` that the command line names otherwise."""
 
-CALLED = re.compile(rf"\b({'|'.join(OPTIONS)})=(?:True\b|(?P<quote>[\"'])(.*?)(?P=quote)|)")
+CALLED = re.compile(
+    rf"\b({'|'.join(OPTIONS)})=(?:True\b|(?P<quote>[\"'])(?P<text>.*?)(?P=quote)|(?P<bare>\w+)|)"
+)
+"""An option in the form of Python, with its value: True, a text in quotes, a word, or none."""
 
 
 def _flag(option: str) -> str:
@@ -37,7 +42,7 @@ def _flag(option: str) -> str:
 
 def as_flags(text: str) -> str:
     """Returns a text with the options of functions as flags."""
-    return CALLED.sub(lambda m: " ".join(filter(None, (_flag(m[1]), m[3]))), text)
+    return CALLED.sub(lambda m: " ".join(filter(None, (_flag(m[1]), m["text"], m["bare"]))), text)
 
 
 def in_words_of_the_command(error: XlstmError) -> None:

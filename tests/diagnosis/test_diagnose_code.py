@@ -113,6 +113,16 @@ def test_gates_and_activation_of_a_native_layer_both_other_ones():
     assert "its gates are sigmoid" in finding.text
 
 
+def test_advice_names_what_a_native_layer_has_no_option_for():
+    """nn.GRU has no reset_after and no other gates: advice to set them leads nowhere."""
+    truth = model([GRU(3, 4, "tanh", "hard_sigmoid_keras2", reset_after=False)], (None, 3))
+    code = Code(truth, lambda m, x: m.gru(x)[0][:, -1], gru=nn.GRU(3, 4, batch_first=True))
+    found = xlstm.diagnose(truth, code)
+    assert found.causes == ("hard-sigmoid", "reset-after")
+    want = "nn.GRU has no option for it. `xlstm port A --to torch -o FOLDER` writes a class"
+    assert [one.fix.startswith(want) for one in found.findings] == [True, True]
+
+
 @pytest.mark.parametrize("traced", [True, False], ids=["traced", "not traced"])
 @pytest.mark.parametrize("name", ["relu", "tanh"])
 def test_one_more_activation_after_a_recurrent_layer(name, traced):

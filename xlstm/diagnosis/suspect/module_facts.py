@@ -25,6 +25,14 @@ Facts = Mapping[str, LayerRecord]
 NATIVE = ("LSTM", "GRU", "RNN")
 """PyTorch's recurrent modules, whose functions are known."""
 
+_INSIDE = ("activation", "gate-activation", "hard-sigmoid")
+
+WITHOUT_OPTION = {"LSTM": _INSIDE, "GRU": (*_INSIDE, "reset-after")}
+"""Module -> causes that no option of it can remove; nn.RNN has `nonlinearity`."""
+
+PORTED_CLASS = "`xlstm port A --to torch -o FOLDER` writes a class that has it."
+"""Advice where PyTorch's own module cannot compute what the truth does."""
+
 
 def native_modules(modules: Mapping[str, str], gave: Sequence[LayerRecord]) -> Facts:
     """The framework's own recurrent modules of a suspect.
@@ -60,6 +68,8 @@ def contradicts(hypothesis: Hypothesis, before: Mapping[str, Any], facts: Facts)
 def consistent(hypothesis: Hypothesis, said: Said, facts: Facts) -> Said:
     """The sentence of a hypothesis, so that it says nothing but what its module is."""
     gave = facts.get(hypothesis.layer)
+    if gave is not None and hypothesis.cause in WITHOUT_OPTION.get(gave.kind, ()):
+        return said._replace(fix=f"nn.{gave.kind} has no option for it. {PORTED_CLASS}")
     if hypothesis.cause != "batch-first" or gave is None or not gave.options["batch_first"]:
         return said
     text = "Your layer gets time on axis 0, the batch's place, though its batch_first is True."

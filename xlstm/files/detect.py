@@ -17,7 +17,7 @@ from xlstm.files.description import Description, Digest
 from xlstm.files.guards import MAX_TEXT, is_folder, open_regular
 from xlstm.files.hashes import of_open_files
 from xlstm.files.keras.architecture_text import parse_architecture
-from xlstm.files.keras.archive import describe_zip
+from xlstm.files.keras.archive import TORCH, describe_zip
 from xlstm.files.keras.folder import describe_folder, describe_shards, is_keras_folder
 from xlstm.files.keras.hdf5 import describe_hdf5
 from xlstm.files.port_folder import half_port
@@ -34,9 +34,6 @@ FOLDER_READERS: dict[Callable[[Path], bool], Callable[[Path, ExitStack, Budget],
     is_savedmodel: describe_savedmodel,
 }
 """Test of a folder's type -> its reader."""
-
-TORCH = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
-"""Advice for files that only PyTorch may read."""
 
 REFUSED: dict[bytes, tuple[str, str]] = {
     b"\x80\x02": ("a pickle, which could run any code", TORCH),

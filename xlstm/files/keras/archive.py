@@ -26,6 +26,12 @@ WEIGHTS = "model.weights.h5"
 MAX_MEMBER = 8 * 2**30
 """Largest member that is read, in bytes."""
 
+TORCH = (
+    "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...), or "
+    'safetensors.torch.save_file(state, "b.safetensors") for `xlstm diagnose` and `xlstm same`'
+)
+"""Advice for files that only PyTorch may read."""
+
 
 def describe_zip(
     stream: BinaryIO, file: str, digest: Digest, opened: ExitStack, budget: Budget
@@ -37,8 +43,7 @@ def describe_zip(
     """
     archive = open_zip(stream, file, opened, budget)
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in archive.namelist()):
-        do = "state = torch.load(FILE, weights_only=True), then xlstm.load(state, layers=...)"
-        raise FileError(file, "a .keras archive", "a PyTorch file, which contains a pickle", do)
+        raise FileError(file, "a .keras archive", "a PyTorch file, which contains a pickle", TORCH)
     if archive.namelist() and all(name.endswith(".npy") for name in archive.namelist()):
         do = "pass layers= for its arrays"
         raise FileError(file, "a .keras archive", "an .npz of arrays", do)

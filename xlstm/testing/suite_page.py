@@ -46,7 +46,8 @@ th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem .4rem 0; tex
 .number { text-align: right; white-space: nowrap; padding-right: 1.2rem }
 .equal { color: var(--good) } .different, .failed { color: var(--bad) }
 .undecided { color: var(--open) }
-td.equal, td.different, td.failed, td.undecided { font-weight: 600 }
+th { white-space: nowrap }
+td.equal, td.different, td.failed, td.undecided { font-weight: 600; white-space: nowrap }
 pre { white-space: pre-wrap; margin: .4rem 0 0; font-size: .85rem }
 @media (max-width: 40rem) { thead { display: none } tr { display: block; padding: .5rem 0;
   border-bottom: 1px solid var(--line) } td { display: block; border: 0; padding: .1rem 0 }

@@ -1,4 +1,4 @@
-"""`repair` mends weights and options of any suspect, and leaves the suspect as it was."""
+"""`repair` corrects weights and options of any suspect, and leaves the suspect as it was."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def swapped(state, name="weight_hh_l0"):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_wrong_weight_of_a_torch_port_is_mended(kind):
+def test_every_wrong_weight_of_a_torch_port_is_corrected(kind):
     wrong = [*torch_mutants.arrays(SOURCES[kind](0), 0)][::9]
     left = [m.name for m in wrong if not repair(m.model, m.port("float32"), effort=0).ok]
     assert wrong
@@ -47,7 +47,7 @@ def test_every_wrong_weight_of_a_torch_port_is_mended(kind):
 
 
 @pytest.mark.parametrize("kind", ["lstm-square", "gru"])
-def test_cells_of_linear_are_mended_in_the_order_that_their_code_reads(kind):
+def test_cells_of_linear_are_corrected_in_the_order_that_their_code_reads(kind):
     wrong = [m for m in torch_mutants.cells(SOURCES[kind](0), 0) if m.weights_only][::9]
     left = [m.name for m in wrong if not repair(m.model, m.port("float32"), effort=0).ok]
     assert wrong
@@ -55,7 +55,7 @@ def test_cells_of_linear_are_mended_in_the_order_that_their_code_reads(kind):
 
 
 @pytest.mark.parametrize("framework", ["keras", "nnx", "linen"])
-def test_wrong_weights_of_other_frameworks_are_mended(framework):
+def test_wrong_weights_of_other_frameworks_are_corrected(framework):
     wrong = [*frameworks.arrays(SOURCES["gru"](1), framework, 1)][::12]
     left = [m.name for m in wrong if not repair(m.model, m.port("float32"), effort=0).ok]
     assert wrong
@@ -78,7 +78,7 @@ def test_a_live_suspect_has_its_own_numbers_again(framework, source):
     assert not xlstm.diagnose(source, port, effort=0).ok
 
 
-def test_mended_arrays_load_into_the_module(source):
+def test_corrected_arrays_load_into_the_module(source):
     module = xlstm.port(source, "torch")
     right = {n: t.clone() for n, t in module.state_dict().items()}
     wrong = swapped({n: t.numpy() for n, t in right.items()})
@@ -108,7 +108,7 @@ def test_a_mistake_in_code_stays_and_is_said(source):
     assert not found
     assert len(found.changed) == 1
     assert found.code
-    assert str(found).startswith("Not equal yet: 1 tensor mended, 1 difference left.")
+    assert str(found).startswith("Not equal yet: 1 tensor corrected, 1 difference left.")
     assert "to change by hand: " in str(found)
 
 
@@ -133,7 +133,7 @@ def test_biases_that_the_truth_lacks_become_zeros():
     assert not any(found.arrays[n].any() for n in zeros)
 
 
-def test_options_of_a_graph_are_mended(source):
+def test_options_of_a_graph_are_corrected(source):
     first, last = source.layers
     spec = dataclasses.replace(first.spec, activation="relu")
     nodes = tuple(dataclasses.replace(n, spec=spec) if n is first else n for n in source.nodes)
@@ -149,10 +149,10 @@ def test_a_right_port_needs_no_repair(source):
     found = repair(source, xlstm.port(source, "torch"))
     assert found.ok
     assert found.changed == ()
-    assert found.summary() == "Equal up to rounding: there is nothing to mend."
+    assert found.summary() == "Equal up to rounding: there is nothing to correct."
 
 
-def test_a_function_has_no_tensors_to_mend(source):
+def test_a_function_has_no_tensors_to_correct(source):
     with pytest.raises(UsageError, match="whose tensors have names"):
         repair(source, lambda x: x)
 
@@ -176,20 +176,20 @@ def wrong_folder(source, tmp_path):
     return folder
 
 
-def test_a_folder_is_mended_into_a_new_folder(source, wrong_folder, tmp_path, capsys):
+def test_a_folder_is_corrected_into_a_new_folder(source, wrong_folder, tmp_path, capsys):
     right = xlstm.save(source, tmp_path / "right", "torch")
-    out = tmp_path / "new" / "mended"
+    out = tmp_path / "new" / "corrected"
     words = ["diagnose", str(right), str(wrong_folder), "--fix", "-o", str(out)]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert said.startswith("Equal now: 1 tensor mended.")
+    assert said.startswith("Equal now: 1 tensor corrected.")
     assert "written: " in said
     assert (out / "model.py").read_text() == (right / "model.py").read_text()
     assert xlstm.same(right, out)
     assert not xlstm.same(right, wrong_folder)
 
 
-def test_arrays_are_mended_into_a_file(source, wrong_folder, tmp_path, capsys):
+def test_arrays_are_corrected_into_a_file(source, wrong_folder, tmp_path, capsys):
     right = xlstm.save(source, tmp_path / "right", "torch")
     bare = tmp_path / "bare.safetensors"
     save_file(swapped(load_file(right / "model.safetensors")), bare)
@@ -199,15 +199,27 @@ def test_arrays_are_mended_into_a_file(source, wrong_folder, tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     assert (said["ok"], said["folder"]) == (True, str(out))
     want = load_file(right / "model.safetensors")
-    got = load_file(out / "mended.safetensors")
+    got = load_file(out / "corrected.safetensors")
     assert {n: x.tobytes() for n, x in got.items()} == {n: x.tobytes() for n, x in want.items()}
+
+
+def test_weights_without_code_are_not_called_the_whole_port(source, wrong_folder, tmp_path, capsys):
+    bare, out = tmp_path / "bare.safetensors", tmp_path / "out"
+    save_file(load_file(wrong_folder / "model.safetensors"), bare)
+    right = xlstm.save(source, tmp_path / "right", "torch")
+    assert main(["diagnose", str(right), str(bare), "--fix", "-o", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [
+        "compared: weights alone; no code ran with them",
+        f"written: {out} (corrected.safetensors)",
+    ]
 
 
 def test_what_is_right_is_not_written(source, tmp_path, capsys):
     right = xlstm.save(source, tmp_path / "right", "torch")
     out = tmp_path / "out"
     assert main(["diagnose", str(right), str(right), "--fix", "-o", str(out)]) == 0
-    assert "nothing to mend" in capsys.readouterr().out
+    assert "nothing to correct" in capsys.readouterr().out
     assert not out.exists()
 
 

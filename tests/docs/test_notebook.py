@@ -43,7 +43,7 @@ def test_every_result_is_short_and_has_html(outputs):
 
 def test_the_repair_is_printed(outputs):
     said = "".join(one.get("text", "") for one in outputs[1] if one.output_type == "stream")
-    assert "Equal now: 1 tensor mended.\nmended: lstm.bias_hh_l0" in said
+    assert "Equal now: 1 tensor corrected.\ncorrected: lstm.bias_hh_l0" in said
 
 
 def test_the_repository_has_no_outputs():

@@ -314,7 +314,7 @@ def diagnose(args: argparse.Namespace) -> int:
 
 
 def _fix(args: argparse.Namespace, options: dict[str, Any]) -> int:
-    """Mends B and writes it; what has to be changed in code by hand is said."""
+    """Corrects B and writes it; what has to be changed in code by hand is said."""
     from xlstm.diagnosis.repair import repair
     from xlstm.porting.save import check_target
 
@@ -322,10 +322,11 @@ def _fix(args: argparse.Namespace, options: dict[str, Any]) -> int:
     check_target(folder, overwrite=False)  # before the work, not after it
     found = repair(_source(args), _suspect(args), args.inputs, **options)
     written = not found.before.ok and (found.ok or (args.trust and bool(found.changed)))
+    line = "nothing was written"
     if written:
         with _named(folder):
-            found.save(folder)
-    line = f"written: {folder}" if written else "nothing was written"
+            files = ", ".join(sorted(file.name for file in found.save(folder).iterdir()))
+        line = f"written: {folder} ({files})"
     data = lambda: {**found.to_json(), "folder": str(folder) if written else None}  # noqa: E731
     return _print_comparison(args, found.ok, data, lambda: f"{found}\n{line}")
 

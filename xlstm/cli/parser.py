@@ -42,7 +42,7 @@ EXAMPLES = {
     ),
     "diagnose": (
         "xlstm diagnose model.keras ported",
-        "xlstm diagnose model.keras ported --fix -o mended",
+        "xlstm diagnose model.keras ported --fix -o corrected",
     ),
     "same": ("xlstm same model.keras ported", "xlstm same old.h5 model.keras --json"),
     "new-adapter": (
@@ -355,8 +355,8 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--effort", type=_effort, default=1.0, metavar="X", help=longer)
     own = "of a ported folder B: run its model.py, whatever it contains"
     parser.add_argument("--trust", action="store_true", help=own)
-    mend = "give B the weights and options of FILE, compare again, and write it to the -o FOLDER"
-    parser.add_argument("--fix", action="store_true", help=mend)
+    fix = "give B the weights and options of FILE, compare again, and write it to the -o FOLDER"
+    parser.add_argument("--fix", action="store_true", help=fix)
     parser.add_argument(
         "-o", "--output", type=_named, metavar="FOLDER", help="new folder for --fix"
     )

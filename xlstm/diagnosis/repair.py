@@ -49,8 +49,8 @@ Diagnose = Callable[[Any], Diagnosis]
 ONES = ("gamma", "variance")
 """Tensors that do nothing where they are ones; all others do nothing where they are zeros."""
 
-ARRAYS = "mended.safetensors"
-"""Name of the file of a mended state dict."""
+ARRAYS = "corrected.safetensors"
+"""Name of the file of a corrected state dict."""
 
 RUNS = 4
 """Runs of the truth and the suspect whose values are in memory at a time."""
@@ -58,14 +58,14 @@ RUNS = 4
 
 @dataclass(frozen=True, repr=False)
 class Repair(Compared):
-    """A suspect's mended weights, and what is left to do.
+    """A suspect's corrected weights, and what is left to do.
 
     Attributes:
         arrays: all tensors of the suspect by its own names, in its own shapes and dtypes.
         changed: names of the tensors that have other numbers than before.
         before: the diagnosis of the suspect as it was.
         after: the diagnosis of the suspect with `arrays`.
-        model: the mended graph, with the truth's options; None where b is code or plain arrays.
+        model: the corrected graph, with the truth's options; None where b is code or plain arrays.
         framework: the framework of `model` and of the names, "" if it is not known.
     """
 
@@ -78,7 +78,7 @@ class Repair(Compared):
 
     @property
     def ok(self) -> bool:
-        """True if the mended suspect is equal to the truth up to rounding."""
+        """True if the corrected suspect is equal to the truth up to rounding."""
         return self.after.ok
 
     @property
@@ -90,9 +90,9 @@ class Repair(Compared):
     def summary(self) -> str:
         """Returns one line: equal now or before, or how much is left."""
         if self.before.ok:
-            return "Equal up to rounding: there is nothing to mend."
+            return "Equal up to rounding: there is nothing to correct."
         count = len(self.changed)
-        written = f"{count} tensor{'s' * (count != 1)} mended"
+        written = f"{count} tensor{'s' * (count != 1)} corrected"
         if self.ok:
             options = "" if count else ", by options alone"
             return f"Equal now: {written}{options}."
@@ -100,10 +100,10 @@ class Repair(Compared):
         return f"Not equal yet: {written}, {left} difference{'s' * (left != 1)} left."
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes the mended suspect into a new folder, all files or none.
+        """Writes the corrected suspect into a new folder, all files or none.
 
         A suspect that was read as a graph becomes a port in its own framework, with `model.py`.
-        Of any other, `mended.safetensors` has its tensors by its own names.
+        Of any other, `corrected.safetensors` has its tensors by its own names.
 
         Raises:
             UsageError: the folder exists or cannot be made.
@@ -125,8 +125,10 @@ class Repair(Compared):
 
     def __str__(self) -> str:
         lines = [self.summary()]
-        lines += [f"mended: {name}" for name in self.changed]
+        lines += [f"corrected: {name}" for name in self.changed]
         lines += [f"to change by hand: {text}" for text in self.code]
+        if self.after.compared == ("weights",):
+            lines += ["compared: weights alone; no code ran with them"]
         return "\n".join(lines)
 
 
@@ -164,8 +166,8 @@ def repair(
     ...     return chain("m", [("dense", Dense(2, 2, use_bias=False), True)], (2,),
     ...                  {"dense": {"kernel": np.array(rows)}}, Source("keras"))
     >>> print(repair(model([1.0, 2.0], [3.0, 4.0]), model([1.0, 3.0], [2.0, 4.0])))
-    Equal now: 1 tensor mended.
-    mended: dense.kernel
+    Equal now: 1 tensor corrected.
+    corrected: dense.kernel
     """
 
     def diagnosed(other: Any) -> Diagnosis:
@@ -184,7 +186,7 @@ def repair(
         return Repair(old, (), before, before)
     paired = pair_arrays(truth, old, [other.adapter] if other.adapter else None)
     if other.run is None:
-        new = _mended(truth, _plain(truth, paired), old)
+        new = _corrected(truth, _plain(truth, paired), old)
         return Repair(new, _changed(old, new), before, diagnosed(new))
     made = arrays_for(truth, inputs) if inputs is not None else None
     limits = Limits(check_memory(memory), RUNS)
@@ -205,9 +207,9 @@ def _of_graph(
     old = _named(model, adapter)
     if before.ok:
         return Repair(old, (), before, before, model, framework)
-    mended = _like(truth, model)
-    new, after = _named(mended, adapter), diagnosed(mended)
-    return Repair(new, _changed(old, new), before, after, mended, framework)
+    corrected = _like(truth, model)
+    new, after = _named(corrected, adapter), diagnosed(corrected)
+    return Repair(new, _changed(old, new), before, after, corrected, framework)
 
 
 def _framework(b: Any, model: Model) -> str:
@@ -259,7 +261,7 @@ def _reversed(axes: str) -> str:
     return "".join(re.findall(r"\(\w*\)|\w", axes)[::-1])
 
 
-def _mended(truth: Model, paired: Paired, old: Mapping[str, Array]) -> Arrays:
+def _corrected(truth: Model, paired: Paired, old: Mapping[str, Array]) -> Arrays:
     """The suspect's arrays with the truth's numbers where their place is known."""
     new = {name: np.array(array) for name, array in old.items()}
     for (owner, before), table in paired.layouts.items():
@@ -321,7 +323,7 @@ def _of_code(
         got, do = f"the adapter of {other.adapter.title} without it", "pass b's arrays by name"
         raise UsageError("repair", "an adapter with `assign`", got, do)
     old = dict(other.arrays)
-    tried = [_mended(truth, one, old) for one in _readings(paired)]
+    tried = [_corrected(truth, one, old) for one in _readings(paired)]
     wanted = reference(truth, inputs) if tried[1:] else []
 
     def distance(arrays: Arrays) -> float:

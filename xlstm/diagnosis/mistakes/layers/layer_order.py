@@ -166,7 +166,7 @@ FOLDS: tuple[tuple[Fold, str, str], ...] = (
      "Your BatchNorm has the moving mean and the moving variance in each other's place (swapped).",
      "Read mean and variance in a's order."),
 )  # fmt: skip
-"""Formula of a BatchNorm, the mistake in words, the way to mend it."""
+"""Formula of a BatchNorm, the mistake in words, the way to correct it."""
 
 
 def _folded(fold: Fold) -> Call:

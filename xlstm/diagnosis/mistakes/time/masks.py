@@ -31,7 +31,7 @@ def masks_ignored(site: SuspectLayer) -> Iterator[AlteredLayer]:
 
 
 def alone(site: SuspectLayer) -> Iterator[AlteredLayer]:
-    """A mask that is not obeyed by the one layer that has it: there it is to be mended."""
+    """A mask that is not obeyed by the one layer that has it: there it is to be corrected."""
     if sum(node.mask == site.node.mask for node in site.model.layers) == 1:
         yield from masks_ignored(site)
 
@@ -194,7 +194,7 @@ def _then(make: Made, change: Callable[[Array], Array]) -> Made:
 
 
 def _made(value: float) -> Iterator[tuple[Made, str, str]]:
-    """Masks of other numbers or features: how it is made, the sentence, the way to mend it."""
+    """Masks of other numbers or features: how it is made, the sentence, the way to correct it."""
     for other in (v for v in (0.0, -1.0, 1.0, -10.0, -999.0) if v != value):
         text = f"Your mask is made of {other:g}; a's of {value:g}."
         yield _unlike(other, np.any), text, f"Compare with {value:g}."

@@ -8,6 +8,7 @@ import sys
 
 import processes
 import pytest
+import torch
 import yaml
 from paths import ROOT
 
@@ -78,3 +79,24 @@ def test_the_failure_of_the_page_is_what_pytest_prints(folder, command):
     lines = [NUMBER.sub("#", line) for line in printed[start:]]
     wanted = [line.strip() for line in shown.strip().splitlines()]
     assert lines[: len(wanted)] == wanted
+
+
+def test_the_script_of_the_page_corrects_a_gate_order(folder):
+    weights = folder / "my_port.pt"
+    right = weights.read_bytes()
+    state = torch.load(weights, weights_only=True)
+    blocks = state["gru.weight_ih_l0"].chunk(3)
+    torch.save(state | {"gru.weight_ih_l0": torch.cat([blocks[1], blocks[0], blocks[2]])}, weights)
+    try:
+        status, said = ran(folder, "correct.py")
+    finally:
+        weights.write_bytes(right)
+    assert status == 0, said
+    assert said.splitlines()[:2] == [
+        "Equal now: 1 tensor corrected.",
+        "corrected: gru.weight_ih_l0",
+    ]
+    found = torch.load(folder / "my_port_corrected.pt", weights_only=True)
+    assert {name: x.tolist() for name, x in found.items()} == {
+        name: x.tolist() for name, x in state.items()
+    } | {"gru.weight_ih_l0": torch.cat(blocks).tolist()}

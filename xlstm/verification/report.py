@@ -447,7 +447,8 @@ def _steps(report: Report, path: str) -> Iterator[Advice]:
 
 def _commands(report: Report, path: str, command: str) -> Iterator[str]:
     """Commands that repeat the comparison."""
-    yield f"pip install 'xlstm-converter[all]=={VERSION}'"
+    # no package index has this distribution: a clone does
+    yield f"pip install -c constraints.txt '.[all]'  # in a clone of xlstm {VERSION}"
     if command:
         yield command
         return

@@ -19,6 +19,9 @@ from xlstm.frameworks.command_exit import CANNOT, on_terminal
 
 Command = Callable[[argparse.Namespace], int]
 
+OTHER = "a model file, a ported folder, or weights in a safetensors or .npz file"
+"""Help of the second model of `diagnose` and `same`."""
+
 ARRAYS = "your own arrays, .npy, .npz or safetensors; once, or once per input of the model"
 
 EXAMPLES = {
@@ -348,14 +351,14 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
 
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
-    parser.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
+    parser.add_argument("suspect", metavar="B", help=OTHER)
     parser.add_argument("--inputs", type=_named, metavar="FILE", action="append", help=ARRAYS)
     _add_memory(parser)
     longer = "how long to look for causes: 1 some seconds, 10 ten times as much, 0 not at all"
     parser.add_argument("--effort", type=_effort, default=1.0, metavar="X", help=longer)
     own = "of a ported folder B: run its model.py, whatever it contains"
     parser.add_argument("--trust", action="store_true", help=own)
-    fix = "give B the weights and options of FILE, compare again, and write it to the -o FOLDER"
+    fix = "give B the weights and options of FILE; if it is equal then, write it to -o FOLDER"
     parser.add_argument("--fix", action="store_true", help=fix)
     parser.add_argument(
         "-o", "--output", type=_named, metavar="FOLDER", help="new folder for --fix"
@@ -364,7 +367,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
 
 def _add_same(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
-    parser.add_argument("suspect", metavar="B", help="a model file, a ported folder, named arrays")
+    parser.add_argument("suspect", metavar="B", help=OTHER)
     _add_memory(parser)
 
 

@@ -1,10 +1,10 @@
-"""How many wrong weights does `xlstm.diagnosing.repair` mend?
+"""How many wrong weights does `xlstm.diagnosing.repair` correct?
 
     python benchmarks/repair.py [--seconds 600] [--limit 60] [--seed 0] [--json FILE]
     python benchmarks/repair.py --read docs/repair.json
 
 The wrong ports are those of benchmarks/power.py whose weights alone are wrong, named by `diagnose`
-or not. Mended means: with the arrays of the repair the port is equal to its model.
+or not. Corrected means: with the arrays of the repair the port is equal to its model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 import power
 
-OK, BAD = "mended", "not mended"
+OK, BAD = "corrected", "not corrected"
 
 
 def outcomes(units: Iterable[power.Unit], seconds: float) -> tuple[Counter[tuple[str, str]], int]:
@@ -55,13 +55,13 @@ def outcomes(units: Iterable[power.Unit], seconds: float) -> tuple[Counter[tuple
 def table(result: Mapping[str, Mapping[str, int]]) -> str:
     """Returns the table as Markdown, and the sum below it.
 
-    >>> print(table({"bias lost": {"mended": 3, "not mended": 1}}))
-    | wrong weights | ports | mended |
+    >>> print(table({"bias lost": {"corrected": 3, "not corrected": 1}}))
+    | wrong weights | ports | corrected |
     |---|---:|---:|
     | bias lost | 4 | 3 |
     | all | 4 | 3 (75 %) |
     """
-    lines = ["| wrong weights | ports | mended |", "|---|---:|---:|"]
+    lines = ["| wrong weights | ports | corrected |", "|---|---:|---:|"]
     for kind, counts in sorted(result.items()):
         lines.append(f"| {kind} | {counts[OK] + counts[BAD]:,} | {counts[OK]:,} |")
     good = sum(counts[OK] for counts in result.values())

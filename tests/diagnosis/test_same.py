@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 import xlstm
 from xlstm.cli.main import main
 from xlstm.errors import UsageError
-from xlstm.ir.layers import LSTM, Dense
+from xlstm.ir.layers import GRU, LSTM, Clip, Dense, Dropout, Relu, UnitNorm
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,72 @@ def test_another_activation_is_another_model(source):
     assert not found
     assert "the outputs differ" in found.summary()
     assert "xlstm diagnose" in str(found)
+
+
+OPTIONS = {
+    "stateful": ([LSTM(3, 4, stateful=True)], [LSTM(3, 4)]),
+    "one-stateful": ([GRU(3, 4, stateful=True, return_sequences=True), GRU(4, 4, stateful=True)],
+                     [GRU(3, 4, return_sequences=True), GRU(4, 4, stateful=True)]),
+    "relu-top": ([LSTM(3, 4), Relu(1e6)], [LSTM(3, 4), Relu(2e6)]),
+    "relu-no-top": ([LSTM(3, 4), Relu(1e6)], [LSTM(3, 4), Relu()]),
+    "clip": ([LSTM(3, 4), Clip(-5.0, 5.0)], [LSTM(3, 4), Clip(-5.0, 6.0)]),
+    "floor": ([LSTM(3, 4), UnitNorm(floor=1e-12)], [LSTM(3, 4), UnitNorm(floor=1e-3)]),
+}  # fmt: skip
+"""Layers of two models that no output of one run tells apart."""
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_that_no_output_shows_make_another_model(name):
+    a, b = (model(layers, (None, 3)) for layers in OPTIONS[name])
+    a = dataclasses.replace(a, weights=b.weights)
+    found = xlstm.same(a, b)
+    assert not found
+    assert found.weights == "identical"
+    assert found.summary() == "Different models: the weights are equal; options of layers differ."
+    assert found.to_json()["options"] == [*found.options]
+    assert found.options[0] in str(found)
+    assert xlstm.same(a, a)
+
+
+def test_options_of_training_are_the_same_model():
+    a, b = (model([LSTM(3, 4, dropout=r), Dropout(r)], (None, 3)) for r in (0.2, 0.5))
+    assert xlstm.same(a, b)
+
+
+def poisoned(source, number):
+    """The model with one number of its last bias replaced."""
+    layer = source.layers[-1].name
+    bias = source.weights[layer]["bias"].copy()
+    bias[0] = number
+    weights = {**source.weights, layer: {**source.weights[layer], "bias": bias}}
+    return dataclasses.replace(source, weights=weights)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_hide_no_other_difference(number, source):
+    wrong = poisoned(source, number)
+    state = {n: t.numpy() for n, t in xlstm.port(wrong, "torch").state_dict().items()}
+    name = next(n for n in state if n.endswith(".bias"))
+    assert xlstm.same(wrong, state)
+    found = xlstm.same(wrong, state | {name: state[name] + np.array([0, 9], np.float32)})
+    assert not found
+    assert "1 of 2 differ, by up to 9" in str(found)
+
+
+def test_a_model_of_nan_is_itself(source):
+    weights = {n: {t: x * np.nan for t, x in own.items()} for n, own in source.weights.items()}
+    wrong = dataclasses.replace(source, weights=weights)
+    assert xlstm.same(wrong, wrong).summary() == (
+        "The same model: the weights are equal; nothing was run."
+    )
+    other = model([LSTM(3, 4, activation="relu"), Dense(4, 2)], (None, 3))
+    assert not xlstm.same(wrong, dataclasses.replace(other, weights=weights))
+
+
+def test_arrays_of_integers_are_another_model(source, folders):
+    state = load_file(folders["torch"] / "model.safetensors")
+    whole = {n: (100 * x).astype(np.int64) for n, x in state.items()}
+    assert xlstm.same(source, whole).weights == "different"
 
 
 def test_the_command(folders, capsys):

@@ -17,6 +17,7 @@ from xlstm.diagnosis.pairing.tensors import pair_arrays, pair_models
 from xlstm.diagnosis.pairing.weights import Hub, differing, facts
 from xlstm.diagnosis.result import Diagnosis, Unexplained
 from xlstm.diagnosis.suspect.models import Suspect, suspect
+from xlstm.diagnosis.unseen_options import unseen_options
 from xlstm.errors import UsageError, printable
 from xlstm.ir.graph import Model, Node
 from xlstm.ir.types import Array
@@ -46,24 +47,27 @@ class Sameness(Compared):
         b: the second, in words.
         weights: "identical", "rounded", "different" or "unknown".
         diagnosis: of b against a; its `compared` tells if outputs were compared.
+        options: a sentence for each option that differs and that no output may show.
     """
 
     a: str
     b: str
     weights: str
     diagnosis: Diagnosis
+    options: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """True if both are the same model."""
-        return self.diagnosis.ok and self.weights != DIFFERENT
+        return self.diagnosis.ok and self.weights != DIFFERENT and not self.options
 
     def summary(self) -> str:
         """Returns one line: the same model or different ones, and what tells."""
         ran = "outputs" in self.diagnosis.compared
         if not self.ok:
             outputs = "; the outputs differ" if ran and not self.diagnosis.ok else ""
-            return f"Different models: {WORDS[self.weights]}{outputs}."
+            options = "; options of layers differ" if self.options else ""
+            return f"Different models: {WORDS[self.weights]}{outputs}{options}."
         if ran and self.weights == IDENTICAL:
             return "The same model: the weights and the outputs are equal."
         outputs = "; the outputs are equal up to rounding" if ran else "; nothing was run"
@@ -71,7 +75,7 @@ class Sameness(Compared):
 
     def to_json(self) -> dict[str, Any]:
         """Returns the relation as plain data."""
-        both = {"a": self.a, "b": self.b, "weights": self.weights}
+        both = {"a": self.a, "b": self.b, "weights": self.weights, "options": [*self.options]}
         return {"same": self.ok, **both, "diagnosis": self.diagnosis.to_json()}
 
     def __str__(self) -> str:
@@ -79,13 +83,16 @@ class Sameness(Compared):
         found = self.diagnosis
         lines += [f"{one.layer or 'model'}: {one.text}" for one in found.findings]
         lines += [one.text for one in found.unexplained]
-        if not self.ok:
+        lines += self.options
+        if not self.diagnosis.ok or self.weights == DIFFERENT:
             lines.append("For the causes: xlstm diagnose A B")
         return "\n".join(map(printable, lines))
 
 
 def same(a: Any, b: Any, *, memory: float = MEMORY, progress: Tell = silent) -> Sameness:
-    """Compares two models by weights and outputs; layout and framework do not count.
+    """Compares two models by weights, outputs and options; layout and framework do not count.
+
+    Options that act in training only, such as the rate of a dropout, do not count either.
 
     Args:
         a: anything that `xlstm.load` takes, or named arrays.
@@ -108,9 +115,21 @@ def same(a: Any, b: Any, *, memory: float = MEMORY, progress: Tell = silent) -> 
         return _of_arrays(first, second)
     if first.model is None:
         found = same(b, a, memory=memory, progress=progress)
-        return replace(found, a=found.b, b=found.a)
+        return replace(found, a=found.b, b=found.a)  # no graph of b: no options
     diagnosis = diagnose(a, b, memory=memory, effort=0, progress=progress)
-    return Sameness(first.title, second.title, _weights(first.model, second), diagnosis)
+    weights = _weights(first.model, second)
+    options = unseen_options(first.model, second.model) if second.model is not None else ()
+    if diagnosis.causes == ("nan",) and weights == IDENTICAL and _one_graph(first, second):
+        diagnosis = Diagnosis(diagnosis.a, diagnosis.b, compared=("weights",))
+    return Sameness(first.title, second.title, weights, diagnosis, options)
+
+
+def _one_graph(first: Suspect, second: Suspect) -> bool:
+    """True if two models have the same layers with the same options and connections."""
+    a, b = first.model, second.model
+    if a is None or b is None:
+        return False
+    return (a.nodes, a.inputs, a.outputs) == (b.nodes, b.inputs, b.outputs)
 
 
 def _weights(model: Model, other: Suspect) -> str:

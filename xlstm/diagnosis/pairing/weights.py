@@ -90,11 +90,16 @@ def _close(a: Array, b: Array) -> bool:
 
 def _near(a: Array, b: Array, dtype: Any = np.float16) -> bool:
     """Equal but for the rounding of one sum, in the lower of their precisions or in `dtype`."""
-    eps = max(float(np.finfo(x.dtype).eps) for x in (a, b) if x.dtype.kind == "f")
-    eps = min(eps, float(np.finfo(dtype).eps))
-    return np.allclose(a, b, rtol=eps, atol=eps * float(np.abs(a).max(initial=0)) / 4)
+    found = [float(np.finfo(x.dtype).eps) for x in (a, b) if x.dtype.kind == "f"]
+    if not found:
+        return np.array_equal(a, b)
+    eps = min(max(found), float(np.finfo(dtype).eps))
+    # of the finite numbers: infinity would allow every difference of the others
+    top = float(np.abs(a).max(initial=0, where=np.isfinite(a)))
+    return np.allclose(a, b, rtol=eps, atol=eps * top / 4, equal_nan=True)
 
 
+@np.errstate(invalid="ignore", over="ignore")  # weights may be NaN or infinity
 def explain(
     model: Model, paired: Paired, naming: Naming, alone: bool = False
 ) -> tuple[list[tuple[Hypothesis, float]], dict[str, Layer], int]:
@@ -326,9 +331,9 @@ def _other(
         if mine is None or mine.shape != other.shape:
             text = f"Your {called} has numbers where a has no such tensor."
             return Said(text, "Remove it, or set it to zero.", called.replace("`", ""))
+        wrong = ~((mine == other) | (np.isnan(mine) & np.isnan(other)))
         with np.errstate(all="ignore"):
-            gap = np.abs(mine.astype(np.float64) - other)
-        wrong = ~(gap == 0)
+            gap = np.where(wrong, np.abs(mine.astype(np.float64) - other), 0.0)
         hold = "hold" if " and " in called else "holds"
         size = int(counted.sum())
         sums = " sums" if _own_size(naming, node, part, short, other.shape) > size else ""
@@ -404,7 +409,7 @@ def _likeness(mine: Array, other: Array) -> str:
     """A sentence on what numbers that no row explains have in common with a's; "" for nothing."""
     a, b = mine.astype(np.float64), other.astype(np.float64)
     top = float(np.abs(a).max(initial=0))
-    if not top or not np.isfinite(b).all():
+    if not top or not np.isfinite(top) or not np.isfinite(b).all():
         return ""
     if np.allclose(b, a, rtol=0, atol=1e-6 * top):
         eps = float(np.finfo(np.float32).eps)

@@ -17,7 +17,7 @@ from xlstm.diagnosing import repair
 from xlstm.diagnosis.state import EVERY, Effort
 from xlstm.errors import UsageError
 from xlstm.frameworks import registry
-from xlstm.ir.layers import GRU, LSTM, Activation, Dense
+from xlstm.ir.layers import GRU, LSTM, Activation, BatchNorm, Dense
 
 KINDS = ("lstm-square", "gru", "both-lstm", "stack")
 
@@ -78,6 +78,22 @@ def test_a_live_suspect_has_its_own_numbers_again(framework, source):
     assert not xlstm.diagnose(source, port, effort=0).ok
 
 
+@pytest.mark.parametrize("framework", ["torch", "keras", "nnx", "linen"])
+def test_statistics_of_a_normalization_are_corrected(framework):
+    truth = model([LSTM(3, 4, return_sequences=True), BatchNorm(4), Dense(4, 2)], (None, 3))
+    port = xlstm.port(truth, framework)
+    own = live(framework).weights(port)
+    wrong = [n for n in own if n.endswith(("mean", "var", "variance"))]
+    assert len(wrong) == 2
+    changed = {n: x[::-1].copy() if n in wrong else x for n, x in own.items()}
+    assert not xlstm.same(truth, changed)
+    assert xlstm.same(truth, own)
+    assert repair(truth, changed, effort=0).changed == tuple(n for n in own if n in wrong)
+    found = repair(truth, live(framework).assign(port, changed), effort=0)
+    assert found.ok
+    assert {*found.changed} == {*wrong}
+
+
 def test_corrected_arrays_load_into_the_module(source):
     module = xlstm.port(source, "torch")
     right = {n: t.clone() for n, t in module.state_dict().items()}
@@ -119,6 +135,13 @@ def test_a_state_dict_gets_the_layout_of_its_framework(source):
     assert found.ok
     assert found.arrays[name].shape == state[name].shape
     np.testing.assert_array_equal(found.arrays[name], state[name])
+
+
+def test_integers_become_the_numbers_of_the_truth(source):
+    state = {n: t.numpy() for n, t in xlstm.port(source, "torch").state_dict().items()}
+    found = repair(source, {n: (100 * x).astype(np.int64) for n, x in state.items()})
+    assert found.ok
+    assert {x.dtype.kind for x in found.arrays.values()} == {"f"}
 
 
 def test_biases_that_the_truth_lacks_become_zeros():

@@ -61,7 +61,8 @@ class Repair(Compared):
     """A suspect's corrected weights, and what is left to do.
 
     Attributes:
-        arrays: all tensors of the suspect by its own names, in its own shapes and dtypes.
+        arrays: all tensors of the suspect by its own names, in its own shapes and dtypes;
+            integers become floats.
         changed: names of the tensors that have other numbers than before.
         before: the diagnosis of the suspect as it was.
         after: the diagnosis of the suspect with `arrays`.
@@ -291,11 +292,14 @@ def _packed(truth: Model, owner: str, part: Part, table: Table) -> Arrays:
 def _put(arrays: Arrays, name: str, array: Array) -> None:
     """Writes a tensor, or columns of one: `cell.weight[:, 3:]`."""
     columns = re.fullmatch(r"(.*)\[:, (\d*):(\d*)\]", name)
+    whole = columns[1] if columns else name
+    if arrays[whole].dtype.kind != "f":
+        arrays[whole] = arrays[whole].astype(array.dtype)  # integers would cut the numbers off
     if columns is None:
         arrays[name] = np.asarray(array, arrays[name].dtype).reshape(array.shape)
         return
     start, stop = (int(n) if n else None for n in columns.groups()[1:])
-    arrays[columns[1]][:, start:stop] = array
+    arrays[whole][:, start:stop] = array
 
 
 def _changed(old: Mapping[str, Array], new: Mapping[str, Array]) -> tuple[str, ...]:

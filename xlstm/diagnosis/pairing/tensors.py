@@ -85,7 +85,7 @@ def pair_arrays(
 
 
 def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired:
-    left = {plain_name(name): name for name in arrays if not name.endswith(IGNORED)}
+    left = _plain_names(arrays, adapter)
     canonical: dict[str, dict[str, Array]] = {}
     names: dict[tuple[str, str, str], str] = {}
     paths: dict[str, str] = {}
@@ -116,6 +116,20 @@ def _pair(model: Model, arrays: Mapping[str, Array], adapter: Adapter) -> Paired
     rest = tuple(left.values())
     found = canonical, names, paths, frozenset(turned), rest, adapter, paths, tables, layouts
     return Paired(*found)
+
+
+def _plain_names(arrays: Mapping[str, Array], adapter: Adapter) -> dict[str, str]:
+    """Plain name -> name, without the collections that part the tensors of one layer.
+
+    Linen has the scale of a BatchNorm below `params` and its mean below `batch_stats`.
+    """
+    plain = {name: plain_name(name) for name in arrays if not name.endswith(IGNORED)}
+    roots = adapter.root, adapter.other_root
+    if not all(any(x.startswith(root) for x in plain.values()) for root in roots if root):
+        return {x: name for name, x in plain.items()}
+    bare = {name: x.removeprefix(roots[0]).removeprefix(roots[1]) for name, x in plain.items()}
+    found = {x: name for name, x in bare.items()}
+    return found if len(found) == len(plain) else {x: name for name, x in plain.items()}
 
 
 LAST = r"[./]?[^./]*$"

@@ -353,7 +353,7 @@ ONCE = {
     "simplefilter": {"cli/main.py", "testing/isolation.py"},
     "filterwarnings": set(),
     "set_default_dtype": set(),
-    "set_num_threads": set(),
+    "set_num_threads": {"torch/live/model.py"},  # in a forked child, which has no other thread
     "use_deterministic_algorithms": set(),
     "set_floatx": set(),
     "set_epsilon": set(),
@@ -366,7 +366,13 @@ ONCE = {
     "umask": set(),
     "manual_seed": {"torch/live/hooks.py", "torch/live/run.py"},
     "fork_rng": {"torch/live/hooks.py", "torch/live/run.py"},
-    "signal": {"_interrupt.py", "cli/guard.py", "frameworks/command_exit.py"},
+    # isolation: in a forked child, as above
+    "signal": {
+        "_interrupt.py",
+        "cli/guard.py",
+        "frameworks/command_exit.py",
+        "testing/isolation.py",
+    },
     "dup2": {"frameworks/imports.py", "frameworks/command_exit.py"},
     "set_dtype_policy": {"keras/live/user_classes.py"},
 }

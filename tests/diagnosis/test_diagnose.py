@@ -259,6 +259,19 @@ def test_options_of_a_live_module(cause):
     assert torch.equal(random, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("keeps", ["a", "b"])
+def test_states_that_one_model_keeps_are_a_note(keeps):
+    """The first call shows nothing: the second one starts from other states."""
+    plain = model([LSTM(3, 4), Dense(4, 2)], (5, 3))
+    kept = model([LSTM(3, 4, stateful=True), Dense(4, 2)], (5, 3))
+    truth, other = (kept, plain) if keeps == "a" else (plain, kept)
+    found = xlstm.diagnose(truth, other, effort=0)
+    assert found.ok
+    assert [note.cause for note in found.notes] == ["stateful"]
+    assert found.notes[0].text.startswith(f"{keeps} keeps its states between calls")
+    assert not xlstm.diagnose(truth, truth, effort=0).notes
+
+
 def test_a_momentum_is_a_note():
     other = port(NORMED)
     with_momentum(other)

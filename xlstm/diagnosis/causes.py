@@ -53,6 +53,7 @@ CAUSES: dict[str, str] = {
     "shifted-output": "outputs are one step late or early",
     "state-lost": "a loop does not pass its state, or a part of it, to the next step",
     "batch-first": "batch and time are exchanged",
+    "stateful": "one of the two keeps its states between calls; a note, as no first call shows it",
     "initial-state": "another initial state: none, half, another order, or made up",
     "mask-ignored": "the mask has no effect",
     "mask-zeroed": "masked steps give zeros instead of the last output, or the reverse",

@@ -311,6 +311,17 @@ def _idle(case: DiagnosisState, read: Model | None, paired: Paired, gave: RunRec
         fix = f"Set it to {mine:g}{torch}."
         gap = abs(float(mine) - float(theirs))
         case.notes.append(Finding(layer, None, "", name, text, fix, gap, case.max_ulp))
+    if read is not None and case.b.run is None and bool(case.a.stateful) != bool(read.stateful):
+        case.notes.append(_kept_states(case.a))
+
+
+def _kept_states(a: Model) -> Finding:
+    """The note that one of two graphs keeps its states, which no first call shows."""
+    keeps, other = ("a", "b") if a.stateful else ("b", "a")
+    layer = a.stateful[0].name if a.stateful else ""
+    text = f"{keeps} keeps its states between calls, {other} does not: second calls differ."
+    fix = f"Set stateful={bool(a.stateful)} in b, if states are to be kept as in a."
+    return Finding(layer, None, "", "stateful", text, fix)
 
 
 def first_answer(case: DiagnosisState, paired: Paired, gap: Gap) -> None:

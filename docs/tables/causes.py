@@ -70,6 +70,7 @@ WRONG = {
         "shifted-output": "out = out.roll(1, dims=1)",
         "state-lost": "for x in steps: y, _ = self.cell(x)",
         "batch-first": "nn.LSTM(m, n)  # batch_first=False",
+        "stateful": "LSTM(n)  # stateful=True",
         "initial-state": "self.lstm(x, (c, h))",
         "mask-ignored": "out, _ = self.lstm(self.embed(ids))",
         "mask-zeroed": "out = out * mask[..., None]",

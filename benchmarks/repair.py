@@ -1,4 +1,4 @@
-"""How many wrong weights does `xlstm.diagnosing.repair` correct?
+"""Counts the wrong weights that `xlstm.diagnosing.repair` corrects.
 
     python benchmarks/repair.py [--seconds 600] [--limit 60] [--seed 0] [--json FILE]
     python benchmarks/repair.py --read docs/repair.json

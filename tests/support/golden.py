@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parents[1] / "data" / "golden"
 """Where the texts lie, one for each model and framework."""
 
 FOLDER_OF_TESTS = FOLDER.with_name("golden_tests")
-"""Where the texts of their tests lie; pytest looks for no tests there."""
+"""Folder of the texts of their tests; pytest looks for no tests there."""
 
 
 def simple() -> Model:

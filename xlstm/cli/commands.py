@@ -308,9 +308,11 @@ def diagnose(args: argparse.Namespace) -> int:
         if args.fix:
             return _fix(args, options)
         from xlstm.diagnosis import diagnose as diagnosis_of
+        from xlstm.rendering.tables import to_text
 
         found = diagnosis_of(_source(args), _suspect(args), args.inputs, **options)
-    return _print_comparison(args, found.ok, found.to_json, found.__str__)
+    # a line for each mistake: in Python its length is the reader's affair
+    return _print_comparison(args, found.ok, found.to_json, lambda: to_text(str(found)))
 
 
 def _fix(args: argparse.Namespace, options: dict[str, Any]) -> int:
@@ -336,9 +338,10 @@ def same(args: argparse.Namespace) -> int:
     with progress("reading", quiet=args.quiet or args.verbose) as tell:
         _check_there(args.file, args.suspect)
         from xlstm.diagnosis.same import same as relation
+        from xlstm.rendering.tables import to_text
 
         found = relation(_source(args), args.suspect, progress=tell, **_memory(args))
-    return _print_comparison(args, found.ok, found.to_json, found.__str__)
+    return _print_comparison(args, found.ok, found.to_json, lambda: to_text(str(found)))
 
 
 def _suspect(args: argparse.Namespace) -> Any:

@@ -275,3 +275,17 @@ def test_an_effort_of_zero_may_try_pairs():
         effort.spend((), paired=True)
     assert effort.without_pairs
     assert said == [f"[3/3] looking for the cause: {EVERY} tried, 100% of the pairs of mistakes"]
+
+
+def test_a_graph_of_no_framework_is_written_as_arrays(source, tmp_path):
+    """Nothing tells in which framework its owner would want the code."""
+    first = source.layers[0]
+    kernel = source.weights[first.name]["kernel"]
+    own = {**source.weights[first.name], "kernel": kernel * 2}
+    wrong = dataclasses.replace(source, weights={**source.weights, first.name: own})
+    found = repair(source, wrong)
+    assert (found.ok, found.framework) == (True, "")
+    folder = found.save(tmp_path / "out")
+    assert [file.name for file in folder.iterdir()] == ["corrected.safetensors"]
+    written = load_file(folder / "corrected.safetensors")[f"{first.name}.kernel"]
+    np.testing.assert_array_equal(written, kernel)

@@ -18,7 +18,7 @@ import numpy as np
 
 from xlstm.diagnosis.diagnose import diagnose, made_inputs
 from xlstm.diagnosis.hypothesis import Part, parts
-from xlstm.diagnosis.pairing.tensors import Key, Paired, pair_arrays, pair_nodes
+from xlstm.diagnosis.pairing.tensors import Key, Paired, pair_arrays, pair_nodes, turned_slot
 from xlstm.diagnosis.result import Diagnosis
 from xlstm.diagnosis.suspect.models import Suspect, suspect
 from xlstm.errors import UsageError, WeightsError
@@ -110,9 +110,9 @@ class Repair(Compared):
             UsageError: the folder exists or cannot be made.
         """
         target = Path(os.fspath(folder))
-        adapter = registry.adapter(self.framework or "keras")
+        adapter = registry.adapter(self.framework) if self.framework else None
         with atomic_folder(target, overwrite=False) as work:
-            if self.model is not None and adapter.emit:
+            if self.model is not None and adapter is not None and adapter.emit:
                 write(self.model, work, adapter)
             else:
                 tensors = [_stored(*pair) for pair in self.arrays.items()]
@@ -245,21 +245,9 @@ def _plain(truth: Model, paired: Paired) -> Paired:
     layouts = {}
     for (owner, before), table in paired.layouts.items():
         turned = {name for at, name in paired.turned if at == owner}
-        slots = [
-            replace(s, axes=_reversed(s.axes)) if before + s.tensor in turned else s
-            for s in table.slots
-        ]
+        slots = [turned_slot(s) if before + s.tensor in turned else s for s in table.slots]
         layouts[owner, before] = replace(table, slots=tuple(slots))
     return replace(paired, layouts=layouts)
-
-
-def _reversed(axes: str) -> str:
-    """Axes in the other order.
-
-    >>> _reversed("i(gh)")
-    '(gh)i'
-    """
-    return "".join(re.findall(r"\(\w*\)|\w", axes)[::-1])
 
 
 def _corrected(truth: Model, paired: Paired, old: Mapping[str, Array]) -> Arrays:

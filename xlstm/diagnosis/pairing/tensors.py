@@ -231,12 +231,19 @@ def _fits(part: Part, slots: Sequence[Slot], arrays: Mapping[str, Array]) -> set
 
 def _layout(match: _Match) -> Table:
     """The slots of a match, with the axes that the suspect's arrays have."""
-    slots = []
-    for slot in (slot for slot in match.table.slots if slot.name in match.slots):
-        groups = [f"({group})" if len(group) > 1 else group for group in slot.groups()]
-        turned = slot.tensor in match.turned
-        slots.append(replace(slot, axes="".join(groups[::-1])) if turned else slot)
-    return replace(match.table, slots=tuple(slots))
+    slots = (slot for slot in match.table.slots if slot.name in match.slots)
+    turned = (turned_slot(slot) if slot.tensor in match.turned else slot for slot in slots)
+    return replace(match.table, slots=tuple(turned))
+
+
+def turned_slot(slot: Slot) -> Slot:
+    """Returns a slot with its axes in the other order.
+
+    >>> turned_slot(Slot("kernel", "kernel", "i(gh)")).axes
+    '(gh)i'
+    """
+    groups = [f"({group})" if len(group) > 1 else group for group in slot.groups()]
+    return replace(slot, axes="".join(groups[::-1]))
 
 
 def _hub(part: Part, match: _Match, arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -185,7 +185,7 @@ def _new(asked: Comparison, log: Path) -> Iterator[Wait]:
         "memory": asked.memory,
         "effort": asked.effort,
     }
-    request.write_text(json.dumps(told), encoding="utf-8")
+    request.write_text(json.dumps(told), encoding="utf-8", newline="\n")
     # -P: the folder of the caller is searched only if this process searches it
     command = [sys.executable, "-P", "-m", "xlstm.testing.child", str(request), str(log)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

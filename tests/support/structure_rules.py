@@ -25,8 +25,8 @@ FLOORS = (
     {"counting"},
     {"porting", "runtime", "html_report"},
     {"decoding", "verification"},
-    {"diagnosis", "handover"},
-    {"testing"},
+    {"diagnosis", "handover", "stacking"},
+    {"testing", "fleets"},
     {"cli"},
 )
 """Packages of the core, lowest first: each imports from those before it, and from itself."""
@@ -69,7 +69,7 @@ FAMILIES = {
 
 NOUNS = {
     *("counting", "decoding", "padding", "pairing", "pooling", "porting", "reading"),
-    *("lowering", "recording", "rendering", "training", "wording"),
+    *("lowering", "recording", "rendering", "stacking", "training", "wording"),
     *("diagnosing", "testing"),  # public names of users' programs
 }
 """Words that are participles by their form, and nouns as names of modules."""

@@ -120,11 +120,11 @@ def test_noise_that_is_always_on_is_refused():
         xlstm.load(path)
 
 
-LONG = "8,801 time steps take Keras two minutes; benchmarks/corpus.py runs it"
+LONG = "1,002 or 8,801 time steps take Keras minutes; benchmarks/corpus.py runs it"
 
 
 def is_long(file):
-    return file.startswith("k2.3-codon")
+    return file.startswith(("k1.1-factornet", "k2.3-codon"))
 
 
 @needs_corpus

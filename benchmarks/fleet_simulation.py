@@ -1,8 +1,11 @@
-"""Simulates fleets that are larger than this machine: python benchmarks/fleet_simulation.py.
+"""Simulates fleets that are larger than this machine, for docs/fleets.md.
 
-Prints the tables of docs/fleets.md. The constants come from docs/fleets.json, which
-`benchmarks/fleet.py` and `--measure` of this command write: seconds of each model, seconds of one
-batch in the client and the scheduler, bytes of a row, requests of a model to an object store.
+    python benchmarks/fleet_simulation.py schedules
+    python benchmarks/fleet_simulation.py measure
+
+`measure` takes the constants on this machine and keeps them in docs/fleets/constants.json: seconds
+of each model, seconds of one batch in the client and the scheduler, bytes of a row, requests of a
+model to an object store. The other parts print tables.
 
 The schedule is that of `xlstm.fleets.run`: each worker has one batch, and asks for the next one
 when it has done that. One client serves all workers, one after the other.
@@ -233,18 +236,24 @@ def print_constants(constants: Mapping[str, Any]) -> None:
 def main() -> None:
     """Prints one part of docs/fleets.md, or measures the constants."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["constants", "schedules", "cases", "sizes"])
+    parts = ["constants", "schedules", "cases", "sizes", "measure"]
+    parser.add_argument("part", choices=parts)
     args = parser.parse_args()
+    if args.part == "measure":
+        from fleet_constants import measure
+
+        CONSTANTS.write_text(json.dumps(measure(), indent=1) + "\n", "utf-8")
+        return
     constants = json.loads(CONSTANTS.read_text("utf-8"))
     costs = costs_of(constants)
     stored = replace(costs, request=REQUEST, requests=round(constants["requests"]))
-    parts = {
+    printers = {
         "constants": lambda: print_constants(constants),
         "schedules": lambda: print_schedules(costs, 64),
         "cases": lambda: print_cases(costs, stored),
         "sizes": lambda: print_sizes(constants),
     }
-    parts[args.part]()
+    printers[args.part]()
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def run(
             context = context_of(model, node, values, dtype, coverage, state or {})
             outputs = forward(node.spec, [values[edge] for edge in node.inputs], context)
             values |= {Edge(node.name, number): y for number, y in enumerate(outputs)}
-            if coverage is not None and _signed(node.spec):
+            if coverage is not None and has_signs(node.spec):
                 coverage.see_sign(node.name, outputs[0])
             for edge in unused.get(node.name, ()):
                 values.pop(edge, None)
@@ -79,7 +79,7 @@ def last_reads(model: Model) -> dict[str, list[Edge]]:
     return found
 
 
-def _signed(spec: L.LayerSpec) -> bool:
+def has_signs(spec: L.LayerSpec) -> bool:
     """True if a layer's outputs may have either sign, and a layer after it could hide that."""
     halves = spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
     return all(isinstance(half, L.Recurrent) and half.activation == "tanh" for half in halves)

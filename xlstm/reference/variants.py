@@ -1,7 +1,7 @@
 """Runs one graph with several sets of numbers at once: weights, and inputs of each.
 
-In: models that differ in their weights alone, with inputs of equal shapes. Out: the outputs of
-each, as `run` computes them one by one.
+In: models that differ in their weights and names alone, with inputs of equal shapes. Out: the
+outputs of each, as `run` computes them one by one.
 
 A loop over time steps takes the time of numpy's calls more than of its numbers. So the loops of all
 sets are one loop, in which every array has an axis V (sets) before its batch. All other layers run
@@ -10,7 +10,9 @@ set by set, and so do the input products of a recurrent layer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,9 @@ from xlstm.ir.graph import Edge, Model, Node
 from xlstm.ir.types import Array
 from xlstm.reference.basic import forward
 from xlstm.reference.context import Context
+from xlstm.reference.coverage import Coverage
 from xlstm.reference.recurrent import input_product, joined, loop
-from xlstm.reference.run import cast, check_inputs, context_of, last_reads
+from xlstm.reference.run import cast, check_inputs, context_of, has_signs, last_reads
 from xlstm.reference.summation import LONG, OrderedArray, ordered_like
 
 TOGETHER = 2**14
@@ -32,35 +35,40 @@ LOOPS = (L.LSTM, L.GRU, L.SimpleRNN)
 
 
 def run_together(
-    models: Sequence[Model], inputs: Sequence[Sequence[Array]], dtype: Any = np.float64
+    models: Sequence[Model],
+    inputs: Sequence[Sequence[Array]],
+    dtype: Any = np.float64,
+    coverages: Sequence[Coverage] = (),
 ) -> Iterator[list[Array]]:
     """Yields the outputs of every model for its inputs, as `run` gives them.
 
     Args:
-        models: one graph, with different weights of equal shapes.
+        models: one graph, with different weights of equal shapes; its names may differ.
         inputs: for each model one array per input, (batch, ...).
         dtype: numpy float to compute in.
+        coverages: for each model the record of the pieces of activations that it reaches; empty to
+            record nothing.
 
     Raises:
         UsageError: inputs that do not fit the models.
     """
-    graph, sets = models[0], []
-    for model, arrays in zip(models, inputs, strict=True):
-        check_inputs(graph, arrays)
-        sets.append(_Set(model, arrays, dtype))
-    nodes = list(graph.layers)
+    sets, records = [], coverages or itertools.repeat(None, len(models))
+    for model, arrays, coverage in zip(models, inputs, records, strict=True):
+        check_inputs(model, arrays)
+        sets.append(_Set(model, arrays, dtype, coverage))
+    nodes = models[0].layers
     shared = [number for number, node in enumerate(nodes) if len(sets) > 1 and _loops(node.spec)]
     start = 0
     for number in shared:
         for one in sets:
-            one.run(nodes[start:number])
+            one.run(start, number)
         with np.errstate(**QUIET):
-            _run_shared(nodes[number], sets)
+            _run_shared(number, sets)
         start = number + 1
     while sets:
         one = sets.pop(0)
-        one.run(nodes[start:])
-        yield [*(one.values[edge] for edge in graph.outputs), *one.final]
+        one.run(start, len(nodes))
+        yield [*(one.values[edge] for edge in one.model.outputs), *one.final]
 
 
 QUIET: dict[str, Any] = dict.fromkeys(("over", "invalid", "under"), "ignore")
@@ -70,29 +78,34 @@ QUIET: dict[str, Any] = dict.fromkeys(("over", "invalid", "under"), "ignore")
 class _Set:
     """One model on its way through the graph, with the values that later layers read."""
 
-    def __init__(self, model: Model, inputs: Sequence[Array], dtype: Any) -> None:
+    def __init__(
+        self, model: Model, inputs: Sequence[Array], dtype: Any, coverage: Coverage | None = None
+    ) -> None:
         self.model, self.dtype, self.final = model, dtype, list[Array]()
+        self.coverage = coverage
         self.unused = last_reads(model)
         pairs = zip(model.inputs, inputs, strict=True)
         self.values = {
             Edge(name): cast(model.node(name), np.asanyarray(x), dtype) for name, x in pairs
         }
 
-    def run(self, nodes: Sequence[Node]) -> None:
-        """Runs some layers."""
+    def run(self, start: int, end: int) -> None:
+        """Runs the layers of these numbers."""
         with np.errstate(**QUIET):
-            for node in nodes:
+            for node in self.model.layers[start:end]:
                 context = self.context(node)
                 outputs = forward(node.spec, [self.values[edge] for edge in node.inputs], context)
                 self.put(node, outputs, context.final)
 
     def context(self, node: Node) -> Context:
         """The data of a layer."""
-        return context_of(self.model, node, self.values, self.dtype)
+        return context_of(self.model, node, self.values, self.dtype, self.coverage)
 
     def put(self, node: Node, outputs: Sequence[Array], final: Sequence[Array]) -> None:
         """Keeps the outputs of a layer, and forgets what no later layer reads."""
         self.values |= {Edge(node.name, place): y for place, y in enumerate(outputs)}
+        if self.coverage is not None and has_signs(node.spec):
+            self.coverage.see_sign(node.name, outputs[0])
         for edge in self.unused.get(node.name, ()):
             self.values.pop(edge, None)
         self.final += final if node.stateful else []
@@ -106,16 +119,19 @@ def _halves(spec: Any) -> tuple[Any, ...]:
     return spec.halves if isinstance(spec, L.Bidirectional) else (spec,)
 
 
-def _run_shared(node: Node, sets: Sequence[_Set]) -> None:
+def _run_shared(number: int, sets: Sequence[_Set]) -> None:
     """Runs a recurrent layer for all sets, as many in one loop as make it faster."""
+    node = sets[0].model.layers[number]
     batch = len(sets[0].values[node.inputs[0]])
     count = TOGETHER // max(batch * max(4 * half.units for half in _halves(node.spec)), 1)
-    apart = [one for one in sets if count < 2 or _sums_in_order(node, one.model)]
-    for one in apart:
-        one.run([node])
-    rest = [one for one in sets if one not in apart]
+    rest = []
+    for one in sets:
+        if count < 2 or _sums_in_order(one.model.layers[number], one.model):
+            one.run(number, number + 1)
+        else:
+            rest.append(one)
     for start in range(0, len(rest), max(count, 1)):
-        _run_loop(node, rest[start : start + count])
+        _run_loop(number, rest[start : start + count])
 
 
 def _sums_in_order(node: Node, model: Model) -> bool:
@@ -125,11 +141,12 @@ def _sums_in_order(node: Node, model: Model) -> bool:
     return longest > LONG and any(isinstance(array, OrderedArray) for array in weights)
 
 
-def _run_loop(node: Node, sets: Sequence[_Set]) -> None:
+def _run_loop(number: int, sets: Sequence[_Set]) -> None:
     """Runs a recurrent layer for some sets in one loop."""
-    inputs = [one.values[node.inputs[0]] for one in sets]
-    contexts = [one.context(node) for one in sets]
-    spec: Any = node.spec
+    nodes = [one.model.layers[number] for one in sets]
+    inputs = [one.values[node.inputs[0]] for node, one in zip(nodes, sets, strict=True)]
+    contexts = [one.context(node) for node, one in zip(nodes, sets, strict=True)]
+    spec: Any = nodes[0].spec
     if not isinstance(spec, L.Bidirectional):
         found = _looped(spec, inputs, contexts)
     else:
@@ -144,8 +161,21 @@ def _run_loop(node: Node, sets: Sequence[_Set]) -> None:
         found = [joined(spec, a, b) for a, b in pairs]
         for whole, *halves in zip(contexts, first, second, strict=True):
             whole.final = [state for half in halves for state in half.final]
-    for one, x, context, outputs in zip(sets, inputs, contexts, found, strict=True):
+    for one, node, x, context, outputs in zip(sets, nodes, inputs, contexts, found, strict=True):
         one.put(node, ordered_like(outputs, [x, *context.weights.values()]), context.final)
+
+
+@dataclass
+class _Coverages:
+    """The records of several sets, as the record of one loop."""
+
+    contexts: Sequence[Context]
+
+    def see(self, _layer: str, use: str, activation: str, x: Array) -> None:
+        """Records arguments (..., V, B, H) for the set of each V."""
+        for own, part in zip(self.contexts, np.moveaxis(x, -3, 0), strict=True):
+            if own.coverage is not None:
+                own.coverage.see(own.name, use, activation, part)
 
 
 def _looped(
@@ -159,7 +189,8 @@ def _looped(
     masks = [own.mask for own in contexts if own.mask is not None]
     states = [np.stack(own) for own in zip(*(own.states for own in contexts), strict=True)]
     mask = np.stack(masks) if masks else None
-    together = Context(contexts[0].name, weights, None, mask, states)
+    seen: Any = None if contexts[0].coverage is None else _Coverages(contexts)
+    together = Context(contexts[0].name, weights, seen, mask, states)
     outputs = loop(spec, product, together)
     for number, own in enumerate(contexts):
         own.final = [state[number] for state in together.final]

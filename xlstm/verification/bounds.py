@@ -21,11 +21,12 @@ beyond, the reference's float16 run is infinite. A step without finite numbers i
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from xlstm.ir.layers import Bidirectional, Masking, Recurrent
 from xlstm.ir.precision import EPS as EPS
 from xlstm.ir.precision import HALF, LARGEST, TINY, emulated
 from xlstm.ir.types import Array, Shape
-from xlstm.reference import run, run_together
+from xlstm.reference import Coverage, run, run_together
 from xlstm.reference.summation import adds_many, has_long_sums, ordered
 from xlstm.verification.error_profile import ErrorProfile, element_of, profile_of
 
@@ -151,15 +152,24 @@ def perturbed(model: Model, inputs: Sequence[Array], eps: float, seed: int) -> l
     return run(*perturbed_inputs(model, inputs, eps, seed))
 
 
+Draw = Callable[[tuple[int, ...]], Any]
+"""Random numbers u of a shape."""
+
+
 def perturbed_inputs(
-    model: Model, inputs: Sequence[Array], eps: float, seed: int, dtype: Any = np.float64
+    model: Model,
+    inputs: Sequence[Array],
+    eps: float,
+    seed: int,
+    dtype: Any = np.float64,
+    draw: Draw | None = None,
 ) -> tuple[Model, list[Array]]:
     """The model and its inputs, every weight and number multiplied by 1 + eps u in `dtype`."""
-    rng = np.random.default_rng(seed)
+    drawn: Draw = draw or functools.partial(np.random.default_rng(seed).uniform, -1, 1)
 
     def shake(x: Array) -> Array:
         wide = np.asarray(x, dtype)
-        return np.asarray(wide * (1 + dtype(eps) * rng.uniform(-1, 1, wide.shape)))
+        return np.asarray(wide * (1 + dtype(eps) * drawn(wide.shape)))
 
     return _changed(model, inputs, shake)
 
@@ -188,22 +198,26 @@ def _changed(
 
 
 def _other_precisions(
-    model: Model, inputs: Sequence[Array], dtype: str, room: int
-) -> Iterator[list[Array]]:
-    """Runs of the reference in other precisions than float64, and in other orders of sums."""
+    pairs: Sequence[Set], dtype: str, room: int
+) -> Iterator[tuple[int, list[Array]]]:
+    """Runs of the reference in other precisions than float64, and in other orders of sums.
+
+    Each comes with the number of its model.
+    """
     if dtype in HALF:
 
         def rounded(x: Array) -> Array:
             return emulated(np.asarray(x, np.float32), dtype)
 
         # weights, inputs and every result are rounded
-        yield run(*_changed(model, inputs, rounded), np.float32)
+        for number, pair in enumerate(pairs):
+            yield number, run(*_changed(*pair, rounded), np.float32)
     elif dtype == "float32":
-        yield from _every([(model, inputs), *_other_orders(model, inputs)], np.float32, room)
-    else:
-        wider = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
-        if wider and products(model, inputs) < MOST:
-            yield run(model, inputs, np.longdouble)
+        orders = ((n, o) for n, pair in enumerate(pairs) for o in (pair, *_other_orders(*pair)))
+        yield from runs_of_each(orders, np.float32, room)
+    elif np.finfo(np.longdouble).eps < np.finfo(np.float64).eps:
+        few = ((n, pair) for n, pair in enumerate(pairs) if products(*pair) < MOST)
+        yield from runs_of_each(few, np.longdouble, room // 2)
 
 
 def _other_orders(model: Model, inputs: Sequence[Array]) -> Iterator[tuple[Model, Sequence[Array]]]:
@@ -266,34 +280,124 @@ def bounds_in(
         units: precision -> its unit of rounding.
         room: numbers of several runs that may be in memory at once, `ROOM` if None.
     """
+    return bounds_of_each([model], [inputs], units, room)[0]
+
+
+def bounds_of_each(
+    models: Sequence[Model],
+    inputs: Sequence[Sequence[Array]],
+    units: Mapping[str, float],
+    room: int | None = None,
+) -> list[dict[str, list[Bounds]]]:
+    """As `bounds_in` for each of several models of one graph, whose runs are stacked.
+
+    Args:
+        models: one graph with different weights of equal shapes; its names may differ.
+        inputs: of each model, with equal shapes.
+        units: as in `bounds_in`.
+        room: as in `bounds_in`.
+    """
     room = ROOM if room is None else room
-    orders = list(_other_orders(model, inputs)) if "float64" in units else []
-    seeds = [(eps, seed) for eps in units.values() for seed in range(PERTURBATIONS)]
-    moved = (perturbed_inputs(model, inputs, *seed) for seed in seeds)
-    sets = [(model, inputs)], orders, moved
-    runs = _every(chain.from_iterable(sets), np.float64, room)
-    reference = [np.asarray(y, np.float64) for y in next(runs)]  # masks are bools
-    found = {dtype: [_Changes(y) for y in reference] for dtype in units}
-    owners = [*["float64"] * len(orders), *(dtype for dtype in units for _ in range(PERTURBATIONS))]
-    more = ((d, y) for d in units for y in _other_precisions(model, inputs, d, room))
-    for dtype, outputs in chain(zip(owners, runs, strict=True), more):
-        for changes, y in zip(found[dtype], outputs, strict=True):
-            changes.add(y)
-    return {
-        dtype: [changes.bounds(eps, dtype) for changes in found[dtype]]
-        for dtype, eps in units.items()
-    }
+    pairs = [*zip(models, inputs, strict=True)]
+    found: list[dict[str, list[_Changes]]] = [{} for _ in pairs]
+    draws = _Draws(room // 8 if len(pairs) > 1 else 0)
+    sets = chain.from_iterable(
+        _wide_sets(number, *pair, units, draws) for number, pair in enumerate(pairs)
+    )
+    for (number, dtype), outputs in runs_of_each(sets, np.float64, room):
+        if not dtype:
+            reference = [np.asarray(y, np.float64) for y in outputs]  # masks are bools
+            found[number] = {d: [_Changes(y) for y in reference] for d in units}
+        else:
+            _add(found[number][dtype], outputs)
+    for dtype in units:
+        for number, outputs in _other_precisions(pairs, dtype, room):
+            _add(found[number][dtype], outputs)
+    return [
+        {dtype: [one.bounds(eps, dtype) for one in own[dtype]] for dtype, eps in units.items()}
+        for own in found
+    ]
 
 
-def _every(
-    sets: Iterable[tuple[Model, Sequence[Array]]], dtype: Any, room: int
-) -> Iterator[list[Array]]:
-    """The reference's outputs for each set of numbers, as many at once as have room."""
-    left = iter(sets)
+Set = tuple[Model, Sequence[Array]]
+"""A model and its inputs."""
+
+Key = TypeVar("Key")
+
+
+def _wide_sets(
+    number: int,
+    model: Model,
+    inputs: Sequence[Array],
+    units: Mapping[str, float],
+    draws: _Draws,
+) -> Iterator[tuple[tuple[int, str], Set]]:
+    """The float64 runs of a model, each with its number and the precision that it is for.
+
+    The first one is the reference itself, for all precisions: "".
+    """
+    yield (number, ""), (model, inputs)
+    for other in _other_orders(model, inputs) if "float64" in units else ():
+        yield (number, "float64"), other
+    for dtype, eps in units.items():
+        for seed in range(PERTURBATIONS):
+            draw = draws.of(seed)
+            moved = perturbed_inputs(model, inputs, eps, seed, draw=draw)
+            yield (number, dtype), moved
+
+
+class _Draws:
+    """The random numbers of each seed, which are the same for all models of one graph."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.kept = room, dict[int, list[Array]]()
+
+    def of(self, seed: int) -> Draw:
+        """A function that draws from the start of a seed."""
+        fresh, place, drawn = np.random.default_rng(seed), 0, 0
+        known = self.kept.setdefault(seed, [])
+
+        def draw(shape: tuple[int, ...]) -> Array:
+            nonlocal place, drawn
+            place += 1
+            if place <= len(known):
+                return known[place - 1]
+            for old in known[drawn:]:  # numbers of this seed that come before
+                fresh.uniform(-1, 1, old.shape)
+            array: Array = fresh.uniform(-1, 1, shape)
+            drawn = place
+            if place == len(known) + 1 and self.room >= array.size:
+                known.append(array)
+                self.room -= array.size
+            return array
+
+        return draw
+
+
+def _add(found: Sequence[_Changes], outputs: Sequence[Array]) -> None:
+    for changes, y in zip(found, outputs, strict=True):
+        changes.add(y)
+
+
+def runs_of_each(
+    sets: Iterable[tuple[Key, Set]], dtype: Any, room: int, coverages: Iterable[Coverage] = ()
+) -> Iterator[tuple[Key, list[Array]]]:
+    """The reference's outputs for each set of numbers, as many at once as have room.
+
+    Args:
+        sets: models and inputs, each with a key that comes back with its outputs.
+        dtype: as in `run_together`.
+        room: numbers that may be in memory at once.
+        coverages: as in `run_together`.
+    """
+    left, records = iter(sets), iter(coverages)
     for first in left:
-        count = max(room // numbers_of(*first), 1)
+        count = max(room // numbers_of(*first[1]), 1)
         part = [first, *islice(left, count - 1)]
-        yield from run_together([a for a, _ in part], [x for _, x in part], dtype)
+        models, inputs = [one[0] for _, one in part], [one[1] for _, one in part]
+        runs = run_together(models, inputs, dtype, [*islice(records, len(part))])
+        for (key, _), outputs in zip(part, runs, strict=True):
+            yield key, outputs
 
 
 ROOM = 2**25

@@ -25,8 +25,8 @@ from xlstm.files.hashes import of_arrays
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Edge, Model, Node, row_numbers
 from xlstm.ir.types import Array, Shape
-from xlstm.reference import Coverage, run
-from xlstm.verification.bounds import MOST
+from xlstm.reference import Coverage
+from xlstm.verification.bounds import MOST, ROOM, runs_of_each
 
 BATCH = 6
 STEPS = 16
@@ -176,27 +176,56 @@ def best_of(
         recipe: the first recipe.
         scales: factors of its scale, in the order of trial.
     """
-    best: tuple[tuple[bool, int], list[Array], list[str], Recipe] | None = None
+    return best_of_each([model], recipe, scales)[0]
+
+
+Made = tuple[list[Array], list[str], Recipe]
+"""Inputs, the pieces that they do not reach, and their recipe."""
+
+
+def best_of_each(
+    models: Sequence[Model],
+    recipe: Recipe,
+    scales: Sequence[float] = SCALES,
+    room: int | None = None,
+) -> list[Made]:
+    """As `best_of` for each of several models of one graph, whose runs are stacked.
+
+    Models that take the same recipe get the same arrays.
+
+    Args:
+        models: one graph with different weights of equal shapes; its names may differ.
+        recipe: as in `best_of`.
+        scales: as in `best_of`.
+        room: as in `bounds_in`.
+    """
+    best: dict[int, tuple[tuple[bool, int], Made]] = {}
     for positive, masks in product((False, True), (recipe.masks, SEEN)):
+        left = [n for n in range(len(models)) if n not in best or best[n][0][0]]
         for scale in scales:
             tried = recipe._replace(scale=scale * recipe.scale, masks=masks, positive=positive)
-            inputs, coverage = make_inputs(model, tried), Coverage()
-            # numbers that are finite in float32 are finite in float64
-            outputs = run(model, inputs, np.float32, coverage)
-            left = coverage.unexercised()
-            if masks != recipe.masks:
-                left.append(f"every step masked: {GIVEN_UP} it")
-            if positive:
-                left.append(f"inputs below zero: {GIVEN_UP} them")
-            rank = (not all(np.isfinite(y).all() for y in outputs), len(left))
-            if best is None or rank < best[0]:
-                best = rank, inputs, left, tried
-            if rank == (False, 0):
-                break
-        if best and not best[0][0]:
-            break
-    assert best is not None
-    return best[1:]
+            given_up = [f"every step masked: {GIVEN_UP} it"] * (masks != recipe.masks)
+            given_up += [f"inputs below zero: {GIVEN_UP} them"] * positive
+            inputs = make_inputs(models[0], tried) if left else []
+            found = _reached([models[n] for n in left], inputs, room)
+            for n, (finite, lines) in zip(left, found, strict=True):
+                rank = (not finite, len(lines) + len(given_up))
+                if n not in best or rank < best[n][0]:
+                    best[n] = rank, (inputs, [*lines, *given_up], tried)
+            left = [n for n in left if best[n][0] != (False, 0)]
+    return [best[n][1] for n in range(len(models))]
+
+
+def _reached(
+    models: Sequence[Model], inputs: list[Array], room: int | None
+) -> Iterator[tuple[bool, list[str]]]:
+    """True for each model whose outputs are all finite, and the pieces that it does not reach."""
+    pairs = [((), (model, inputs)) for model in models]
+    coverages = [Coverage() for _ in models]
+    # numbers that are finite in float32 are finite in float64
+    runs = runs_of_each(pairs, np.float32, ROOM if room is None else room, coverages)
+    for coverage, (_, outputs) in zip(coverages, runs, strict=True):
+        yield all(np.isfinite(y).all() for y in outputs), coverage.unexercised()
 
 
 def shorter(steps: int) -> Iterator[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,15 @@ from xlstm.reading.ports import read_folder
 from xlstm.reference import Coverage
 from xlstm.reference import run as run_reference
 from xlstm.verification import inputs as generated
-from xlstm.verification.bounds import EPS, FAILED, UNDECIDED, Verdict, bounds_in, worst_of
+from xlstm.verification.bounds import (
+    DIFFERENT,
+    EPS,
+    FAILED,
+    UNDECIDED,
+    Verdict,
+    bounds_of_each,
+    worst_of,
+)
 from xlstm.verification.gradients import Slopes, add_sgd_step, slopes_of
 from xlstm.verification.gradients import gradients as gradients_of
 from xlstm.verification.hidden_states import Revealed, expose_hidden_states
@@ -150,9 +158,30 @@ def of_folder(
         progress: as in `reconcile`.
     """
     model = read_folder(folder)
-    if reason := why_not(model, Limits(check_memory(memory))):
-        return f"not verified: that {reason}; allow more (memory=), or verify with smaller inputs"
+    if reason := not_verified(model, memory):
+        return reason
     return reconcile(model, [adapter.name], memory=memory, progress=progress).to_json()
+
+
+def not_verified(model: Model, memory: float) -> str:
+    """The reason why a comparison on generated inputs is too large, "" where it is not."""
+    reason = why_not(model, Limits(check_memory(memory)))
+    do = "allow more (memory=), or verify with smaller inputs"
+    return f"not verified: that {reason}; {do}" if reason else ""
+
+
+def unequal_verdict(verification: Mapping[str, Any], adapter: Adapter) -> str:
+    """The worst verdict in the data of a comparison of a port that is not equal.
+
+    A port whose outputs are equal, and whose weights or counts are not, is different.
+
+    Args:
+        verification: what `Report.to_json` returns.
+        adapter: the target of the port.
+    """
+    found = verification["frameworks"][adapter.name]
+    words = {found[dtype]["verdict"] for dtype in DTYPES}
+    return next((word for word in (FAILED, DIFFERENT, UNDECIDED) if word in words), DIFFERENT)
 
 
 def _slopes(
@@ -200,13 +229,12 @@ def _trials(
     if inputs is None:
         start = fitted(model, generated.Recipe(), limits)
         (arrays, left, made), allowed = decidable_inputs(model, start, dtypes, limits.room)
-        recipe = f"made from the model, seed {made.seed}"
-        recipe += f", smaller to fit {limits}" if start != generated.Recipe() else ""
+        recipe = _recipe_line(made, start, limits)
     else:
         arrays = arrays_for(model, inputs)
         check_cost(model, arrays, limits)
         left, recipe = _left(model, [arrays]), "given"
-    label = f"{sizes_of(arrays)} {'given' if inputs is not None else f'seed {generated.SEED}'}"
+    label = _label(arrays, "" if inputs is None else "given")
     unfit = out_of_range_id(model, arrays)
     trials = [trial(model, arrays, label, (), unfit, dtypes, allowed, limits.room)]
     if thorough:
@@ -215,6 +243,17 @@ def _trials(
         left = _left(model, [one.arrays for one in trials], every=True) + refused
         recipe += f"; and {len(more)} more shapes"
     return trials, left, recipe, made
+
+
+def _recipe_line(made: generated.Recipe, start: generated.Recipe, limits: Limits) -> str:
+    """The description of generated inputs."""
+    line = f"made from the model, seed {made.seed}"
+    return line + (f", smaller to fit {limits}" if start != generated.Recipe() else "")
+
+
+def _label(arrays: Sequence[Array], source: str = "") -> str:
+    """The name of a trial: the shapes of its inputs, and their source."""
+    return f"{sizes_of(arrays)} {source or f'seed {generated.SEED}'}"
 
 
 def _left(model: Model, trials: Iterable[Sequence[Array]], *, every: bool = False) -> list[str]:
@@ -229,16 +268,65 @@ def decidable_inputs(
     model: Model, start: generated.Recipe, dtypes: Sequence[str], room: int
 ) -> tuple[tuple[list[Array], list[str], generated.Recipe], Allowed]:
     """Inputs with as many steps as possible of which some can be decided, and their bounds."""
+    return decidable_inputs_of_each([model], start, dtypes, room)[0]
+
+
+def decidable_inputs_of_each(
+    models: Sequence[Model], start: generated.Recipe, dtypes: Sequence[str], room: int
+) -> list[tuple[generated.Made, Allowed]]:
+    """As `decidable_inputs` for each of several models of one graph, whose runs are stacked."""
     units = {dtype: EPS[dtype] for dtype in dtypes}
-    found = generated.best_of(model, start)
-    allowed = bounds_in(model, found[0], units, room)
-    free = generated.has_free_axis(model)
-    for steps in generated.shorter(start.steps) if free else ():
-        if all(bound.sharp.any() for bound in allowed["float64"]):
+    found: dict[int, tuple[generated.Made, Allowed]] = {}
+    lengths = generated.shorter(start.steps) if generated.has_free_axis(models[0]) else ()
+    for steps in (start.steps, *lengths):
+        left = [n for n in range(len(models)) if n not in found or not _decided(found[n][1])]
+        if not left:
             break
-        found = generated.best_of(model, start._replace(steps=steps))
-        allowed = bounds_in(model, found[0], units, room)
-    return found, allowed
+        some = [models[n] for n in left]
+        made = generated.best_of_each(some, start._replace(steps=steps), room=room)
+        allowed = bounds_of_each(some, [arrays for arrays, _, _ in made], units, room)
+        found |= dict(zip(left, zip(made, allowed, strict=True), strict=True))
+    return [found[n] for n in range(len(models))]
+
+
+def _decided(allowed: Allowed) -> bool:
+    """True if a step of every output can be decided."""
+    return all(bound.sharp.any() for bound in allowed["float64"])
+
+
+def reconcile_each(
+    models: Sequence[Model],
+    adapter: Adapter,
+    make: Callable[[int], Maker],
+    counted: Callable[[int], Ledger],
+    memory: float = MEMORY,
+) -> Iterator[Report]:
+    """Yields what `reconcile(model, [adapter.name], memory=memory)` returns for each model.
+
+    The runs of the reference are stacked. One framework's run fails alone.
+
+    Args:
+        models: one graph with different weights of equal shapes; its names may differ.
+        adapter: the framework to compare.
+        make: number of a model -> the function that builds its port.
+        counted: number of a model -> its ledger for that framework.
+        memory: as in `reconcile`.
+
+    Raises:
+        UsageError: a comparison would need more than `memory`.
+    """
+    limits = Limits(check_memory(memory))
+    start = fitted(models[0], generated.Recipe(), limits)
+    found = decidable_inputs_of_each(models, start, DTYPES, limits.room)
+    for number, model in enumerate(models):
+        (arrays, left, made), allowed = found[number]
+        line = _recipe_line(made, start, limits)
+        unfit = out_of_range_id(model, arrays)
+        trials = [trial(model, arrays, _label(arrays), (), unfit, DTYPES, allowed, limits.room)]
+        part = {adapter.name: _framework(make(number), adapter, trials, None, None, silent)}
+        ledger, kept = counted(number), recipe_of(model, [arrays], made)
+        agree = _counts_agree(ledger, part)
+        yield Report(model, ledger, part, tuple(left), line, agree, kept)
 
 
 def _inner(shown: Revealed | None, first: Trial, limits: Limits) -> tuple[Trial | None, list[str]]:

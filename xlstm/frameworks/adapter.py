@@ -29,7 +29,6 @@ A live half may have more functions. `xlstm.testing.conformance` uses two of the
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import re
 import threading
@@ -42,6 +41,7 @@ from xlstm.errors import MissingFrameworkError, UnsupportedError, XlstmError
 from xlstm.files.description import Description, Outline
 from xlstm.frameworks.command_exit import go_on
 from xlstm.frameworks.crashes import importing, note_framework, uncollected
+from xlstm.frameworks.distributions import version
 from xlstm.frameworks.port_tests import PortTests
 from xlstm.frameworks.random_state import note
 from xlstm.ir import layers as L
@@ -185,6 +185,8 @@ class Adapter:
             `xlstm.files.port_folder.WEIGHTS`.
         config: model -> content of config.json beside a port, without the graph; None for no such
             file.
+        stacks: returns the adapter of many models in one object: its `emit` writes them, and its
+            tables place the tensors of one; None for a framework without.
         layer_classes: "module:name" of the layer classes that need no `register_layer`, or "".
     """
 
@@ -222,6 +224,7 @@ class Adapter:
     aliases: tuple[str, ...] = ()
     weights_file: str = "weights.safetensors"
     config: Callable[[Model], Mapping[str, Any]] | None = None
+    stacks: Callable[[], Adapter] | None = None
 
     def read_file(self, description: Description, *, until: str = "") -> Model:
         """Converts a description of one of the framework's files.
@@ -295,10 +298,7 @@ class Adapter:
     @property
     def version(self) -> str:
         """The installed version of the framework, "" if it is unknown."""
-        try:
-            return importlib.metadata.version(self.package)
-        except importlib.metadata.PackageNotFoundError:
-            return ""
+        return version(self.package)
 
     def check_installed(self) -> None:
         """Raises MissingFrameworkError, with the extra to install, if the framework is missing."""

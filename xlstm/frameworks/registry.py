@@ -15,6 +15,7 @@ from typing import Any
 
 from xlstm.errors import UsageError
 from xlstm.frameworks.adapter import Adapter, resolve
+from xlstm.frameworks.distributions import entry_points
 from xlstm.slots import Table
 
 ADAPTERS: dict[str, str] = {
@@ -57,7 +58,7 @@ def temporarily(one: Adapter) -> Iterator[None]:
 
 def names() -> list[str]:
     """Names of all adapters, those of other distributions included."""
-    found = importlib.metadata.entry_points(group=GROUP)
+    found = entry_points(GROUP)
     return [*dict.fromkeys((*ADAPTERS, *(entry.name for entry in found), *_TEMPORARY))]
 
 
@@ -76,7 +77,7 @@ def adapter(name: str) -> Adapter:
         return _TEMPORARY[name]
     if isinstance(name, str) and name in ADAPTERS:
         return _checked(name, resolve(ADAPTERS[name]))
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in entry_points(GROUP):
         if entry.name == name:
             return _checked(name, _loaded(entry))
     if not isinstance(name, str):

@@ -56,6 +56,13 @@ def steady(call: Callable[[], Result]) -> Result:
     return call()
 
 
+def forget_module(name: str) -> None:
+    """Frees the module of a text, unless something else still uses it."""
+    sys.modules.pop(name, None)
+    linecache.cache.pop(f"<{name}>", None)
+    _MAKING.pop(name, None)
+
+
 def module_of(name: str, text: str) -> ModuleType:
     """The module of a text, known to `sys.modules` and `linecache`; executed by the first caller.
 

@@ -446,3 +446,39 @@ def test_texts_have_the_same_bytes_on_every_system():
                 names = [keyword.arg for keyword in node.keywords]
                 found += [] if "newline" in names else [f"{path.name}:{node.lineno}"]
     assert not found
+
+
+def test_a_folder_that_is_made_elsewhere(tmp_path):
+    """Thousands of folders: no leftover is looked for beside them, and nothing is flushed."""
+    work, folder = tmp_path / "work", tmp_path / "many" / "port"
+    work.mkdir()
+    folder.parent.mkdir()
+    (folder.parent / f"{atomic._start(folder)}0123456789abcdef").mkdir()
+    for text in ("one", "two"):
+        with atomic.written_folder(folder, lambda old: None, work_in=work) as new:
+            assert new.parent == work
+            (new / "model.py").write_text(text)
+        assert (folder / "model.py").read_text() == text
+    assert list(work.iterdir()) == []
+    assert len(list(folder.parent.iterdir())) == 2
+    atomic.clear_all(folder.parent)
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "fleet.parquet"
+    path.write_text("old")
+
+    def fail():
+        with atomic.written_file(path) as work:
+            work.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert path.read_text() == "old"
+    with atomic.written_file(path) as work:
+        work.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

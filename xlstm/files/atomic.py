@@ -33,6 +33,9 @@ from typing import Any
 
 from xlstm.errors import UsageError
 
+PREFIX = ".xlstm-"
+"""Start of the names of unfinished files and folders."""
+
 OLD = "-old"
 """End of the name of a folder that is about to be replaced, on systems without an exchange."""
 
@@ -100,23 +103,58 @@ def _is_stream(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def written_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
+def written_folder(
+    folder: Path, check: Callable[[Path], None], work_in: Path | None = None
+) -> Iterator[Path]:
     """A folder to write into that replaces `folder` at the end, or is removed after any error.
 
     Args:
         folder: a path whose parent exists.
         check: raises for a folder that must not be replaced. It is called again with the old one
             after the exchange, which is undone if it raises.
+        work_in: for thousands of folders: where the new one is until it is moved, on the same file
+            system. Nothing is flushed to the disk, and leftovers stay until `clear_all(work_in)`:
+            both cost more than a small port, and the search grows with the folders beside it.
 
     Raises:
         UsageError: no folder can be written, the old folder cannot be removed, or another process
             has created a different folder there.
     """
-    clear(folder)
-    with _claimed(folder, _new_folder) as work:
+    alone = work_in is None
+    if alone:
+        clear(folder)
+    with _claimed(folder if work_in is None else work_in / folder.name, _new_folder) as work:
         yield work
-        _flush_all(work)
-        _place(work, folder, check)
+        if alone:
+            _flush_all(work)
+        _place(work, folder, check, durable=alone)
+
+
+@contextlib.contextmanager
+def written_file(path: Path) -> Iterator[Path]:
+    """A file to write into that replaces `path` at the end, or is removed after any error.
+
+    Raises:
+        OSError: no file can be created beside it.
+    """
+    clear(path)
+    with _errors_name(path), _claimed(path, _new_file) as work:
+        yield work
+        _flush(work)
+        os.replace(work, path)
+        _flush(path.parent)
+
+
+def clear_all(folder: Path) -> None:
+    """Removes all leftovers of killed writes in a folder; those of running processes stay.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for item in sorted(folder.glob(f"{PREFIX}*")):
+        with lock(item) as locked:
+            if locked:
+                _remove(item)
 
 
 def clear(target: Path) -> None:
@@ -129,7 +167,7 @@ def clear(target: Path) -> None:
         UsageError: something cannot be removed.
     """
     for path in sorted(target.parent.glob(f"{_start(target)}*")):
-        with _lock(path) as locked:
+        with lock(path) as locked:
             if not locked or path.lstat().st_uid != os.geteuid():
                 continue
             try:
@@ -144,7 +182,7 @@ def clear(target: Path) -> None:
 
 def _start(target: Path) -> str:
     """First letters of the names beside a target, without its own name, which may be long."""
-    return f".xlstm-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
+    return f"{PREFIX}{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
 
 
 def _new_file(path: Path) -> None:
@@ -165,7 +203,7 @@ def _claimed(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     for _ in range(TRIES):
         work = target.with_name(_start(target) + secrets.token_hex(8))
         make(work)
-        with _lock(work) as locked:
+        with lock(work) as locked:
             if locked is False:  # another run removed it as a leftover before it was locked
                 continue
             try:
@@ -185,7 +223,7 @@ def _locks() -> Any:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[bool | None]:
+def lock(path: Path) -> Iterator[bool | None]:
     """True while a file or folder of this name is locked for this run.
 
     False if it is gone or locked by another run, None if it cannot be locked.
@@ -261,7 +299,7 @@ def flush(descriptor: int) -> None:
             raise
 
 
-def _place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:
+def _place(work: Path, folder: Path, check: Callable[[Path], None], durable: bool = True) -> None:
     """Moves a written folder to its target, and removes the old one.
 
     Raises:
@@ -270,13 +308,15 @@ def _place(work: Path, folder: Path, check: Callable[[Path], None]) -> None:
     try:
         if not os.path.lexists(folder):
             _rename(work, folder)
-            _flush(folder.parent)
+            if durable:
+                _flush(folder.parent)
             return
         check(folder)
         _check_removable(folder)
-        with _lock(folder):  # so that no other run removes the old one before it is checked
+        with lock(folder):  # so that no other run removes the old one before it is checked
             old = _exchange(work, folder)
-            _flush(folder.parent)
+            if durable:
+                _flush(folder.parent)
             try:
                 check(old)
             except UsageError:  # another process has replaced the folder since the first check

@@ -19,6 +19,9 @@ from xlstm.errors import FileError
 from xlstm.files.arrays.safe_tensors import open_safetensors
 from xlstm.files.guards import MAX_TEXT, as_object, as_text, is_folder, open_regular, parse_json
 
+STACKED = "stacked.safetensors"
+"""File of the weights of many models in one folder, which `xlstm.stacking` writes."""
+
 WEIGHTS = ("model.safetensors", "weights.safetensors")
 """Names of the file of weights: PyTorch's, and that of other targets and of older ports."""
 
@@ -39,6 +42,11 @@ def has_port(path: Path) -> bool:
     return (path / SOURCE).is_file() or has_graph(path)
 
 
+def has_stack(path: Path) -> bool:
+    """True if a folder has the weights of many models, as `xlstm.stacking.save` writes them."""
+    return is_folder(path) and (path / STACKED).is_file()
+
+
 def half_port(path: Path) -> list[str]:
     """Missing files of a folder that was a port; empty if no file shows that it was one."""
     if not is_folder(path) or has_port(path):
@@ -46,6 +54,8 @@ def half_port(path: Path) -> list[str]:
     if _weights_in(path):
         return [SOURCE] if (path / REPORT).is_file() else []
     there = [name for name in (SOURCE, REPORT, CONFIG) if (path / name).is_file()]
+    if has_stack(path):
+        return []
     return [" or ".join(WEIGHTS)] if SOURCE in there and len(there) > 1 else []
 
 

@@ -1,15 +1,28 @@
 """Adapters of Flax's two interfaces, Linen and NNX; does not import Flax."""
 
+from dataclasses import replace
 from functools import partial
 
 from xlstm.frameworks.adapter import Adapter
 
+from .many_models import emit_stack
 from .native import native_layer
 from .slots import LINEN_DEFAULT, LINEN_TABLES, NNX_DEFAULT, NNX_TABLES
 from .write import dialect
 from .write.layers import TRAINING, bare, halves, own, refuse
 from .write.module import emit
 from .write.port_tests import emit_tests
+
+
+def linen_stacks() -> Adapter:
+    """Returns the adapter of many Linen models in one function."""
+    return replace(LINEN, emit=partial(emit_stack, dialect.LINEN), emit_tests=None)
+
+
+def nnx_stacks() -> Adapter:
+    """Returns the adapter of many NNX models in one function."""
+    return replace(NNX, emit=partial(emit_stack, dialect.NNX), emit_tests=None)
+
 
 LINEN = Adapter(
     name="linen",
@@ -33,6 +46,7 @@ LINEN = Adapter(
     training=TRAINING,
     emit=partial(emit, dialect.LINEN),
     emit_tests=partial(emit_tests, dialect.LINEN),
+    stacks=linen_stacks,
 )
 
 NNX = Adapter(
@@ -56,4 +70,5 @@ NNX = Adapter(
     training=TRAINING,
     emit=partial(emit, dialect.NNX),
     emit_tests=partial(emit_tests, dialect.NNX),
+    stacks=nnx_stacks,
 )

@@ -2,6 +2,12 @@
 
 from xlstm.frameworks.adapter import TRAINING, Adapter
 
+
+def stacks() -> Adapter:
+    """Returns the adapter of many models in one callable."""
+    return ADAPTER
+
+
 ADAPTER = Adapter(
     name="numpy",
     title="numpy",
@@ -9,4 +15,5 @@ ADAPTER = Adapter(
     extra="",
     live_module="xlstm.converters.numpy.live",
     training=dict.fromkeys(TRAINING, False),
+    stacks=stacks,
 )

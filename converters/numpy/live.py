@@ -2,91 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xlstm.errors import UsageError
-from xlstm.ir import layers as L
-from xlstm.ir.graph import Edge, Model, Node
-from xlstm.ir.identifiers import identifiers
+from xlstm.ir.graph import Model, Node
 from xlstm.ir.precision import DTYPES, HALF
 from xlstm.ir.types import Array
 from xlstm.reference.run import State, check_inputs, check_state
 
-from .layers import Layer, prepare_layer
+from . import many_models
+from .program import Program, program
 
 
 def prepare_fork() -> None:
     """Does nothing: numpy computes in a forked process as it is."""
-
-
-class Step(NamedTuple):
-    """One layer of a model, with the numbers of the values that it reads and gives.
-
-    Attributes:
-        node: of the model.
-        layer: computes it.
-        inputs: numbers of its inputs.
-        mask: number of its mask, None without one.
-        states: numbers of its initial states.
-        first: number of its first output.
-    """
-
-    node: Node
-    layer: Layer
-    inputs: tuple[int, ...]
-    mask: int | None
-    states: tuple[int, ...]
-    first: int
-
-
-class Program(NamedTuple):
-    """A model whose layers are prepared.
-
-    Attributes:
-        starts: number of each input's value, and True for one that is a mask.
-        steps: the layers, in order.
-        outputs: numbers of the values that the model returns.
-        stateful: identifier of each stateful layer -> its node.
-    """
-
-    starts: tuple[tuple[int, bool], ...]
-    steps: tuple[Step, ...]
-    outputs: tuple[int, ...]
-    stateful: Mapping[str, Node]
-
-
-def program(model: Model, dtype: np.dtype[Any]) -> Program:
-    """Prepares the layers of a model, with their weights in `dtype`."""
-    edges = (Edge(node.name, n) for node in model.nodes for n in range(len(node.shapes)))
-    numbers = {edge: number for number, edge in enumerate(edges)}
-    inputs = [(numbers[Edge(name)], model.node(name).spec) for name in model.inputs]
-    names = identifiers(model)
-    return Program(
-        tuple((n, isinstance(spec, L.Input) and spec.dtype == "bool") for n, spec in inputs),
-        tuple(_steps(model, dtype, numbers)),
-        tuple(numbers[edge] for edge in model.outputs),
-        {names[node.name]: node for node in model.stateful},
-    )
-
-
-def _steps(model: Model, dtype: np.dtype[Any], numbers: Mapping[Edge, int]) -> Iterator[Step]:
-    cast = {
-        owner: {name: array.astype(dtype, copy=False) for name, array in arrays.items()}
-        for owner, arrays in model.weights.items()
-    }
-    for node in model.layers:
-        yield Step(
-            node,
-            prepare_layer(node, cast.get(node.owner, {})),
-            tuple(numbers[edge] for edge in node.inputs),
-            None if node.mask is None else numbers[node.mask],
-            tuple(numbers[edge] for edge in node.states),
-            numbers[Edge(node.name)],
-        )
 
 
 @dataclass(frozen=True)
@@ -188,3 +121,31 @@ def compiled(ported: NumpyModel, examples: Sequence[Array]) -> Callable[..., Any
     if examples:
         ported(*examples)
     return ported
+
+
+def build_stack(models: Sequence[Model], dtype: str, chunk: int | None) -> Any:
+    """Returns the callable for many models of one graph.
+
+    Raises:
+        UsageError: half precision, as `build_model` raises.
+    """
+    build_model(models[0], dtype)
+    return many_models.build_stack(models, dtype, chunk)
+
+
+def stack_weights(stack: Any) -> dict[str, Array]:
+    """Returns the canonical tensors of many models, (models, ...), as "layer/tensor"."""
+    first = stack.models[0].weights
+    return {
+        f"{layer}/{name}": np.stack([model.weights[layer][name] for model in stack.models])
+        for layer, own in first.items()
+        for name in own
+    }
+
+
+def run_stack(stack: Any, inputs: Sequence[Array], _dtype: str) -> list[Array]:
+    """Returns the outputs of many models as a list."""
+    outputs = stack(*inputs)
+    if isinstance(outputs, dict):
+        return [*outputs.values()]
+    return [*outputs] if isinstance(outputs, tuple) else [outputs]

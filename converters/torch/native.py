@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 
 from xlstm.frameworks.adapter import NativeLayer
 from xlstm.ir import layers as L
 from xlstm.ir.graph import Node
 
+_STACKED: ContextVar[bool] = ContextVar("stacked", default=False)
+"""True while the module of many models is written."""
+
+
+@contextlib.contextmanager
+def for_many_models() -> Iterator[None]:
+    """In it no recurrent layer is native: `nn.LSTM` and its like run one model only."""
+    before = _STACKED.set(True)
+    try:
+        yield
+    finally:
+        _STACKED.reset(before)
+
+
+def is_stacked() -> bool:
+    """True inside `for_many_models`."""
+    return _STACKED.get()
+
 
 def native(spec: L.LayerSpec) -> bool:
     """True if a native layer computes this one, apart from masks."""
+    if is_stacked() and isinstance(spec, L.Recurrent):
+        return False
     match spec:
         case L.LSTM(activation="tanh", gate_activation="sigmoid", peepholes=False):
             return True
@@ -44,6 +67,8 @@ def halves(node: Node) -> tuple[str, str]:
 
 def bare(spec: L.LayerSpec) -> bool:
     """True if the native module alone returns the layer's output; it may return states as well."""
+    if is_stacked():
+        return False
     if isinstance(spec, L.Bidirectional):
         whole = spec.merge == "concat" and pair(Node("", spec))
         return whole and bare(spec.forward)
@@ -128,6 +153,8 @@ def reason(spec: L.Recurrent, masked: bool) -> str:
     """Returns the reason why a layer is an own cell, "" for a native one."""
     if isinstance(spec, L.ConvLSTM):
         return "PyTorch has no ConvLSTM"
+    if is_stacked():
+        return f"nn.{'RNN' if isinstance(spec, L.SimpleRNN) else spec.kind} runs one model only"
     lacks = []
     if isinstance(spec, L.GRU) and not spec.reset_after:
         lacks.append("resets after the recurrent product")

@@ -187,7 +187,7 @@ def from_json(
             inputs=inputs,
             outputs=outputs,
             weights=weights,
-            source=_source(graph.get("source"), where),
+            source=source_from_json(graph.get("source"), where),
             lone=graph["lone"],
             # graphs of versions without dicts of outputs have none
             keys=tuple(_checked(graph.get("keys", []), list, f"{where}, keys")),
@@ -218,7 +218,12 @@ def _ends(
     return inputs, outputs
 
 
-def _source(data: Any, where: str) -> Source:
+def source_from_json(data: Any, where: str) -> Source:
+    """The source that `to_json` wrote.
+
+    Raises:
+        FileError: other data.
+    """
     fields = _checked(data, dict, where)
     texts = [fields.get(name) for name in ("framework", "version", "container", "file", "sha256")]
     lists = [_checked(fields.get(name), list, where) for name in ("notes", "warnings")]

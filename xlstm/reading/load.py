@@ -18,7 +18,7 @@ from xlstm.files import Description, describe
 from xlstm.files.arrays.named_arrays import is_arrays, read_arrays, read_shapes
 from xlstm.files.free_memory import check_memory, size_of
 from xlstm.files.keras.architecture import ReadOptions, describe_alone, join
-from xlstm.files.port_folder import SOURCE, has_port
+from xlstm.files.port_folder import SOURCE, has_port, has_stack
 from xlstm.frameworks import registry
 from xlstm.frameworks.adapter import Adapter
 from xlstm.frameworks.named_arrays import from_arrays
@@ -86,6 +86,8 @@ def _loaded(source: Any, options: ReadOptions, layers: Mapping[str, LayerSpec] |
     """As `load`, with the options of the user in one object."""
     if isinstance(source, (str, os.PathLike)):
         return _load_path(Path(source), options, layers, numbers=True)
+    if type(source).__name__ in STACKS and is_stack(source):
+        raise _several(type(source).__name__)
     if any(base.__module__.startswith(KERAS_2) for base in type(source).__mro__):
         want, do = "a live model of Keras 3", 'model.save("model.h5"), and pass that file'
         raise UsageError("load", want, f"{type(source).__name__} of Keras 2", do)
@@ -117,6 +119,20 @@ def _loaded(source: Any, options: ReadOptions, layers: Mapping[str, LayerSpec] |
     ported = read_port(source, owner)
     ported = read_emitted(source, owner) if ported is None else ported
     return _read_live(source, owner) if ported is None else ported
+
+
+STACKS = ("Stack", "NumpyStack")
+"""Classes of the objects that run many models."""
+
+
+def is_stack(source: Any) -> bool:
+    """True for an object that runs many models, from `xlstm.stack` or the folder of a stack."""
+    return all(hasattr(source, name) for name in ("count", "chunk"))
+
+
+def _several(where: Any) -> UsageError:
+    want, do = "one model", "call xlstm.unstack, which returns them by name"
+    return UsageError(where, want, "a stack of many models", do)
 
 
 KERAS_2 = ("tf_keras.", "tensorflow.python.keras.", "keras.engine.", "keras.src.engine.")
@@ -191,6 +207,8 @@ def _load_path(
 ) -> Model:
     if layers is not None:
         return from_arrays(read_arrays(path), layers, path.name)
+    if has_stack(path):
+        raise _several(path)
     if has_port(path):
         check_plain(path, options.names())
         graph = read_folder(path, numbers=numbers)

@@ -6,9 +6,10 @@ import contextlib
 import functools
 import operator
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -109,6 +110,25 @@ def listed(module: Any, outputs: Any) -> list[Any]:
 def flat(module: Any, outputs: Any) -> list[Array]:
     """Returns the same as `listed`, as numpy arrays."""
     return [to_numpy(y) for y in listed(module, outputs)]
+
+
+def build_stack(
+    code: ModuleType, weights: Mapping[str, Array], dtype: str, chunk: int | None
+) -> Any:
+    """Builds the function of many models; weights are (models, ...)."""
+    with precision(dtype):
+        return code.build(weights, np.dtype(dtype), chunk)
+
+
+def stack_weights(stack: Any) -> dict[str, Array]:
+    """Returns the arrays of many models by the names of one model's, (models, ...)."""
+    return {name: to_numpy(array) for name, array in stack.weights.items()}
+
+
+def run_stack(stack: Any, inputs: Sequence[Array], dtype: str) -> list[Array]:
+    """Returns the outputs of many models for numpy inputs, (models, ...)."""
+    with precision(dtype):
+        return [to_numpy(y) for y in jax.tree.leaves(stack(*arrays(inputs, dtype)))]
 
 
 Factors = Sequence[Array | None]

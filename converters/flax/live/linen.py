@@ -196,6 +196,12 @@ def _compiled(module: nn.Module, quick: bool) -> Any:
     return jax.jit(module.apply, compiler_options=quick_options() if quick else None)
 
 
+def free_compiled() -> None:
+    """Frees what JAX has compiled, for processes that run many models once."""
+    _compiled.cache_clear()
+    jax.clear_caches()
+
+
 def _applied(module: nn.Module, quick: bool) -> Any:
     """Returns `module.apply` compiled; equal modules share the compiled code of the first."""
     try:
@@ -277,3 +283,6 @@ def train(
 step = functools.partial(common.step, _parameters, weights)
 
 compiled = fast_calls.compiled_linen
+build_stack = common.build_stack
+stack_weights = common.stack_weights
+run_stack = common.run_stack

@@ -132,6 +132,11 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nnx.Mod
     return built
 
 
+def free_compiled() -> None:
+    """Frees what JAX has compiled, for processes that run many models once."""
+    jax.clear_caches()
+
+
 def _apply(graph: Any, state: Any, *inputs: jax.Array) -> Any:
     return nnx.merge(graph, state)(*inputs)
 
@@ -250,3 +255,6 @@ def train(
 step = functools.partial(common.step, _parameters, weights)
 
 compiled = fast_calls.compiled_nnx
+build_stack = common.build_stack
+stack_weights = common.stack_weights
+run_stack = common.run_stack

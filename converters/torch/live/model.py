@@ -29,13 +29,24 @@ __all__ = [
     "assign",
     "axes_of",
     "build",
+    "build_stack",
     "check_half",
     "compiled",
     "count",
     "gradients",
     "in_dtype",
 ]
-__all__ += ["inexact_gradients", "inside", "leaves", "random_state", "read", "run", "step", "train"]
+__all__ += [
+    "inexact_gradients",
+    "inside",
+    "leaves",
+    "random_state",
+    "read",
+    "run",
+    "stack_weights",
+    "step",
+    "train",
+]
 __all__ += ["is_module", "prepare_fork", "to_own", "watch", "weights"]
 
 
@@ -84,6 +95,23 @@ def build(code: ModuleType, weights: Mapping[str, Array], dtype: str) -> nn.Modu
     tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
     built: nn.Module = code.build(tensors, getattr(torch, dtype))
     return built
+
+
+def build_stack(
+    code: ModuleType, weights: Mapping[str, Array], dtype: str, chunk: int | None
+) -> nn.Module:
+    """Builds the module of many models; weights are (models, ...)."""
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+    built: nn.Module = code.build(tensors, getattr(torch, dtype), chunk)
+    return built
+
+
+def stack_weights(stack: Any) -> dict[str, Array]:
+    """Returns the tensors of many models by the names of one model's, (models, ...)."""
+    return weights(stack.each)
+
+
+run_stack = run
 
 
 def random_state() -> Callable[[], None]:

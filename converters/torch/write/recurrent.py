@@ -34,8 +34,15 @@ from ...codegen.source import (
 )
 from ..activations import CELLS as ACTIVATION_CELLS
 from ..activations import SCALED_GATES
-from ..native import native, pair, reads_cell, reason
-from .writer import CELLS, LAYER_CELLS, WRITERS, TorchLayerWriter, class_source
+from ..native import is_stacked, native, pair, reads_cell, reason
+from .writer import (
+    CELLS,
+    LAYER_CELLS,
+    WRITERS,
+    TorchLayerWriter,
+    class_source,
+    stacked_source,
+)
 
 MASKS = "torch/templates/masks.py"
 
@@ -108,6 +115,9 @@ def _use_cell(name: str, at: TorchLayerWriter) -> None:
     """Adds the class of an own cell, and the functions and the gradient that it uses."""
     if not name.endswith("RNN"):
         at.parts.use_template(CELLS, "scaled")
+    if is_stacked() and not name.startswith("Masked"):
+        at.parts.add_helper(stacked_source(name))
+        return
     if not name.startswith("Masked"):
         at.parts.use_template(CELLS, "recorded", "scan_steps", "in_own_dtype", "followed")
         at.parts.use_template(CELLS, "replayed", "value_and_slope")

@@ -30,6 +30,7 @@ from ..native import OWN
 
 CELLS = "torch/templates/recurrent.py"
 LAYER_CELLS = "torch/templates/layers.py"
+STACKED = "torch/templates/many_models.py"
 
 CALLS: dict[type[L.LayerSpec], tuple[str, tuple[tuple[str, str, object], ...]]] = {
     L.Clip: ("clamp", (("min", "low", None), ("max", "high", None))),
@@ -104,6 +105,12 @@ def class_source(file: str, name: str) -> str:
     }
     base = re.match(r"class \w+\((\w+)\)", texts[name])
     return _variant(class_source(file, base[1]), texts[name], name) if base else texts[name]
+
+
+def stacked_source(name: str) -> str:
+    """Returns the source of an own cell for many models: only its forward pass is another."""
+    changed = re.sub(r"  # type: ignore\[[\w-]+\]", "", template_sources(STACKED)[f"Stacked{name}"])
+    return _variant(class_source(CELLS, name), changed, name).replace("F.linear(", "product(")
 
 
 @dataclass(frozen=True)

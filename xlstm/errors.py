@@ -1,5 +1,7 @@
 """The errors of xlstm; each is one line: place, expected, got, advice."""
 
+from __future__ import annotations
+
 LONGEST = 400
 """Most characters of a part of a message: a layer's name in a file may have millions."""
 
@@ -60,6 +62,10 @@ class XlstmError(Exception):
         )
         super().__init__(f"{self.where}: expected {self.expected}, got {self.got}; {self.do}")
 
+    def __reduce__(self) -> tuple[type[XlstmError], tuple[str, str, str, str]]:
+        """The four parts, from which another process builds the error again."""
+        return type(self), (self.where, self.expected, self.got, self.do)
+
 
 class FileError(XlstmError):
     """A file cannot be read: missing, damaged, hostile, or of another kind."""
@@ -88,6 +94,10 @@ class NoArchitectureError(UsageError):
 
 class MissingFrameworkError(XlstmError):
     """A framework that the call needs is not installed."""
+
+
+class StorageError(XlstmError):
+    """A storage did not give an object that it has; another attempt may succeed."""
 
 
 class AxesWarning(UserWarning):

@@ -139,13 +139,10 @@ def _verdict_lines(adapter: Adapter, verified: Mapping[str, Any]) -> list[str]:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """Returns the worst verdict of a report.json."""
-    from xlstm.verification.bounds import DIFFERENT, FAILED, UNDECIDED
+    """Returns the worst verdict of a report.json of a port that is not equal."""
+    from xlstm.verification.reconcile import unequal_verdict
 
-    adapter = registry.adapter(report["to"])
-    found = report["verification"]["frameworks"][adapter.name]
-    words = {found[dtype]["verdict"] for dtype in ("float32", "float64")}
-    return next((word for word in (FAILED, DIFFERENT, UNDECIDED) if word in words), DIFFERENT)
+    return unequal_verdict(report["verification"], registry.adapter(report["to"]))
 
 
 ASIDE = ("different", "failed")

@@ -132,8 +132,8 @@ class FleetRow:
     attempt: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """The row as plain data."""
-        return dataclasses.asdict(self)
+        """The row as plain data; its objects are those of the row."""
+        return dict(vars(self))  # `asdict` copies every number: 70 us a row
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FleetRow:
@@ -143,11 +143,14 @@ class FleetRow:
         >>> FleetRow.from_json(json.loads(json.dumps(row.to_json()))) == row
         True
         """
-        known = {f.name for f in dataclasses.fields(cls)}
-        values = {key: value for key, value in data.items() if key in known}
+        values = {key: value for key, value in data.items() if key in FIELDS}
         for name in ("layers", "unexercised"):
             values[name] = tuple(values.get(name) or ())
         return cls(**values)
+
+
+FIELDS = frozenset(one.name for one in dataclasses.fields(FleetRow))
+"""Names of the values of a row."""
 
 
 def error_parts(error: XlstmError) -> dict[str, str]:

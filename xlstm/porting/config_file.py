@@ -20,15 +20,16 @@ def graph_entry(model: Model, adapter: Adapter) -> str:
     return json.dumps({"to": adapter.name, "graph": to_json(model)})
 
 
-def config_of(model: Model, adapter: Adapter, dtype: str = "") -> dict[str, Any]:
+def config_of(model: Model, adapter: Adapter, dtype: str = "", entry: str = "") -> dict[str, Any]:
     """The content of config.json, empty for a target without it.
 
     Args:
         model: the model that is ported.
         adapter: the target.
         dtype: dtype that the port computes in; "" for that of the emitted `load`.
+        entry: what `graph_entry` returns for them, if it is known.
     """
     if adapter.config is None:
         return {}
     own = {**adapter.config(model), **({"dtype": dtype} if dtype else {})}
-    return {**own, "xlstm_version": VERSION, KEY: graph_entry(model, adapter)}
+    return {**own, "xlstm_version": VERSION, KEY: entry or graph_entry(model, adapter)}

@@ -22,7 +22,7 @@ from xlstm.frameworks.random_state import unmoved
 from xlstm.ir.batch_axes import warn_of_axes
 from xlstm.ir.graph import Model
 from xlstm.ir.precision import DTYPES, HALF
-from xlstm.ir.python_source import module_of
+from xlstm.ir.python_source import forget_module, module_of
 from xlstm.porting.config_file import config_of
 from xlstm.reading.load import load
 from xlstm.reading.ports import PORTS, remember
@@ -37,13 +37,27 @@ def code_of(model: Model, adapter: Adapter, text: str | None = None) -> ModuleTy
         raise UsageError(f"adapter {adapter.name}", "a target with source", "none", "use port")
     check_model(model, adapter)
     text = adapter.emit(model) if text is None else text
-    name = f"xlstm_port_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    name = module_name(text)
     module = module_of(name, text)
     known, graph = PORTS.get(name), replace(model, weights={})
     if known is not None and known.source != graph.source:  # a copy may be of either
         graph = replace(graph, source=replace(graph.source, file="", sha256=""))
     PORTS[name] = graph
     return module
+
+
+def module_name(text: str) -> str:
+    """The name of the module of an emitted source in this process."""
+    return f"xlstm_port_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def forget_code(text: str) -> None:
+    """Frees the module of an emitted source, for processes that build many ports.
+
+    A port of it that still lives works, and is no longer read as a port by `load`.
+    """
+    forget_module(module_name(text))
+    PORTS.pop(module_name(text), None)
 
 
 def check_dtype(model: Model, dtype: Any) -> str:

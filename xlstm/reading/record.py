@@ -5,8 +5,6 @@ In: a ported folder. Out: plain data for the report (`record`), or a checked `Re
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import os
 import platform
 import sys
@@ -23,6 +21,7 @@ from xlstm.files.guards import MAX_TEXT, as_text, open_regular, parse_json
 from xlstm.files.hashes import of_file
 from xlstm.files.port_folder import REPORT, SOURCE, WEIGHTS, has_port, weights_of
 from xlstm.frameworks.adapter import Adapter
+from xlstm.frameworks.distributions import version
 
 KEY = "proof"
 """Name of the record in report.json."""
@@ -46,6 +45,7 @@ def record(
     origin: str = "",
     hashes: Mapping[str, str] = NO_HASHES,
     origin_sha256: str = "",
+    installed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The hashes, versions and platform of a port, as report.json stores them.
 
@@ -55,6 +55,7 @@ def record(
         origin: path of the source, relative to the folder; "" if unknown.
         hashes: file -> its SHA-256, for files that need not be read again.
         origin_sha256: of the weights of a source that is a ported folder; "" for other sources.
+        installed: what `versions` returns for the adapter, if it is known.
 
     Returns:
         `hashes`: file -> SHA-256; `versions`: of Python, xlstm, numpy and the target's installed
@@ -63,7 +64,7 @@ def record(
     there = [name for name in HASHED if (folder / name).is_file()]
     return {
         "hashes": {name: hashes.get(name) or of_file(folder / name) for name in there},
-        "versions": versions([adapter]),
+        "versions": dict(versions([adapter]) if installed is None else installed),
         "platform": platform.platform(),
         "origin": origin,
         "origin_sha256": origin_sha256,
@@ -77,10 +78,8 @@ def versions(adapters: Sequence[Adapter]) -> dict[str, str]:
     backends = [half.backend() for half in live if hasattr(half, "backend")]
     found = {"python": platform.python_version(), "xlstm": VERSION}
     found |= {"backend": backends[0]} if backends else {}
-    for name in ("numpy", *packages, *backends):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    every = {name: version(name) for name in ("numpy", *packages, *backends)}
+    return found | {name: installed for name, installed in every.items() if installed}
 
 
 def origin_of(source: Any, folder: Path) -> str:

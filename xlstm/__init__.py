@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xlstm.decoding.split import split
     from xlstm.diagnosis import Diagnosis, diagnose
     from xlstm.diagnosis.same import same
+    from xlstm.fleets.run import fleet
     from xlstm.frameworks.imports import require
     from xlstm.handover.files import save
     from xlstm.ir.graph import Model
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from xlstm.porting.port import port
     from xlstm.reading.load import load
     from xlstm.runtime.compile import compile  # noqa: A004
+    from xlstm.stacking import stack, unstack
     from xlstm.verification import folder  # noqa: F401
     from xlstm.verification.reconcile import reconcile
     from xlstm.verification.report import Report
@@ -51,6 +53,7 @@ _PUBLIC = {
     "LayerCode": "ir.layer_code",
     "Ledger": "counting.ledger",
     "explain": "counting.explain",
+    "fleet": "fleets.run",
     "Model": "ir.graph",
     "Report": "verification.report",
     "compile": "runtime.compile",
@@ -65,6 +68,8 @@ _PUBLIC = {
     "same": "diagnosis.same",
     "save": "handover.files",
     "split": "decoding.split",
+    "stack": "stacking",
+    "unstack": "stacking",
     "unregister_layer": "custom_layers.register",
 }
 """Public name -> our module that defines it; loaded on first use, so that the import is fast."""
@@ -86,6 +91,7 @@ __all__ = [
     "diagnose",
     "errors",
     "explain",
+    "fleet",
     "load",
     "port",
     "reconcile",
@@ -94,7 +100,9 @@ __all__ = [
     "same",
     "save",
     "split",
+    "stack",
     "unregister_layer",
+    "unstack",
 ]
 
 

@@ -85,7 +85,9 @@ HEAVY = (
     ("diagnose", "MODEL", "unverified", "--effort", "0"),
     ("same", "MODEL", "unverified"),
 )
-COMMANDS = tuple("inspect count explain port verify report diagnose same new-adapter demo".split())
+COMMANDS = tuple(
+    "inspect count explain port verify report diagnose same fleet new-adapter demo".split()
+)
 SHAPE = ("--features", "1", "--units", "20")
 ONCE = (
     (),
@@ -114,6 +116,7 @@ ERRORS = (
     ("verify", "missing.h5"),
     ("verify", "MODEL", "--inputs", "text.h5"),
     ("diagnose", "MODEL", "missing"),
+    ("fleet", "missing", "--to", "torch", "-o", "out"),
     ("new-adapter", "torch"),
     ("new-adapter", "../evil"),
 )

@@ -201,6 +201,8 @@ def test_the_help_ends_with_two_examples_that_run(command, cli, tmp_path, monkey
     shutil.copy(DEMO, tmp_path / "model.h5")  # the content says what a file is
     monkeypatch.chdir(tmp_path)
     shutil.copy(DEMO, tmp_path / "old.h5")
+    (tmp_path / "zoo").mkdir()
+    shutil.copy(DEMO, tmp_path / "zoo")
     if command in ("verify", "report", "diagnose", "same"):
         assert main(["port", "model.keras", "--to", "torch", "-o", "ported", "--quiet"]) == 0
     for example in examples:

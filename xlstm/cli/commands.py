@@ -377,6 +377,22 @@ def port(args: argparse.Namespace) -> int:
     return _print_comparison(args, found.ok, found.to_json, text)
 
 
+def fleet(args: argparse.Namespace) -> int:
+    """`xlstm fleet`."""
+    from xlstm.cli.fleet import check, port_fleet, report_fleet
+
+    reports = check(args)
+    if reports and args.output:
+        from xlstm.files.atomic import check_writable
+
+        _check_new("-o", args.output, ".html")
+        with _named(Path(args.output)):
+            check_writable(Path(args.output))
+    with progress("fleet", quiet=args.quiet or args.verbose, clock=False) as tell:
+        found = report_fleet(args, tell) if reports else port_fleet(args, tell)
+    return _print_comparison(args, found.ok, found.to_json, found.text)
+
+
 def new_adapter(args: argparse.Namespace) -> int:
     """`xlstm new-adapter`."""
     from xlstm.testing.new_adapter import new_adapter as write_skeleton
@@ -439,6 +455,7 @@ COMMANDS: dict[str, Command] = {
     "report": report,
     "diagnose": diagnose,
     "same": same,
+    "fleet": fleet,
     "new-adapter": new_adapter,
     "demo": demo,
 }

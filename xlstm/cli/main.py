@@ -39,7 +39,7 @@ def _whole() -> int:
     """The command of this process."""
     gc.set_threshold(COLLECT)
     args = parsed(None, COMMANDS)
-    if args.command in ("inspect", "count", "explain", "new-adapter") or getattr(
+    if args.command in ("inspect", "count", "explain", "new-adapter", "fleet") or getattr(
         args, "no_verify", False
     ):
         # these multiply no matrices: the threads that numpy would start cost more than the command

@@ -48,6 +48,10 @@ EXAMPLES = {
         "xlstm diagnose model.keras ported --fix -o corrected",
     ),
     "same": ("xlstm same model.keras ported", "xlstm same old.h5 model.keras --json"),
+    "fleet": (
+        "xlstm fleet zoo --to torch -o ported --verify",
+        "xlstm fleet report ported -o fleet.html",
+    ),
     "new-adapter": (
         "xlstm new-adapter tinygrad",
         "xlstm new-adapter tinygrad -o adapters --json",
@@ -371,6 +375,44 @@ def _add_same(parser: argparse.ArgumentParser) -> None:
     _add_memory(parser)
 
 
+def _seconds(text: str) -> float:
+    return _above(text, "a time above 0, in seconds", lambda time: 0 < time < float("inf"))
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 on."""
+    number = _number(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {number}")
+    return number
+
+
+def _add_fleet(parser: argparse.ArgumentParser) -> None:
+    found = (
+        "model files, folders, globs, a manifest (.csv, .jsonl) or URLs such as s3://bucket/zoo; "
+        "or: report TARGET, for a summary of what is there"
+    )
+    parser.add_argument("sources", metavar="SOURCE", type=_named, nargs="+", help=found)
+    targets = "torch, nnx, linen or keras"
+    parser.add_argument("--to", type=_named, metavar="FRAMEWORK", help=targets)
+    where = "folder or URL for the ports and their table; of report: the page FILE.html"
+    parser.add_argument("-o", "--output", type=_named, metavar="TARGET", help=where)
+    parser.add_argument("--verify", action="store_true", help="compare each port with the source")
+    dask = "use the workers of this Dask scheduler, such as tcp://10.0.0.1:8786"
+    parser.add_argument("--scheduler", type=_named, metavar="ADDRESS", help=dask)
+    usual = "processes on this machine; as many as it has cores if left out"
+    parser.add_argument("--workers", type=_count, metavar="N", help=usual)
+    plan = "say what would be done, and how long it may take"
+    parser.add_argument("--dry-run", action="store_true", help=plan)
+    again = "also do models again whose content was refused before"
+    parser.add_argument("--retry-refused", action="store_true", help=again)
+    limit = "time for one model, usually 120; its worker is ended after it"
+    parser.add_argument("--seconds", type=_seconds, metavar="S", help=limit)
+    _add_memory(parser)
+    most = "largest model file; larger ones are refused, usually 4.3"
+    parser.add_argument("--largest", type=_size, metavar="GB", help=most)
+
+
 def _add_new_adapter(parser: argparse.ArgumentParser) -> None:
     name = "the framework's import name, such as tinygrad"
     parser.add_argument("name", metavar="NAME", help=name)
@@ -391,6 +433,7 @@ OPTIONS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "report": ("one HTML page about a comparison, to look at and to pass on", _add_report),
     "diagnose": ("where a second model differs from the first one, and why", _add_diagnose),
     "same": ("are two files the same model, up to layout and framework", _add_same),
+    "fleet": ("port many models, on all cores or a Dask cluster", _add_fleet),
     "new-adapter": ("write the skeleton of an adapter for a new framework", _add_new_adapter),
     "demo": ("port, count and prove the model that ships with xlstm", _add_nothing),
 }

@@ -42,12 +42,13 @@ def show_json(data: Any) -> None:
 
 
 @contextlib.contextmanager
-def progress(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+def progress(text: str, *, quiet: bool, clock: bool = True) -> Iterator[Callable[[str], None]]:
     """Shows the current activity and its seconds on a terminal.
 
     Args:
         text: the first activity.
         quiet: True to show nothing.
+        clock: False for a text that says the time itself.
 
     Yields:
         The function that changes the text.
@@ -60,7 +61,7 @@ def progress(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
     from rich.spinner import Spinner
     from rich.text import Text
 
-    spinner, step = Spinner("dots"), Activity(text)
+    spinner, step = Spinner("dots"), Activity(text, clock)
     with _own_stderr() as stream:
         width = os.get_terminal_size(stream.fileno()).columns or 80
         console = Console(file=stream, force_terminal=True, width=width)
@@ -73,7 +74,8 @@ def progress(text: str, *, quiet: bool) -> Iterator[Callable[[str], None]]:
 
         def tell(text: str) -> None:
             step.start(text)
-            live.refresh()
+            if clock:  # thousands of models a minute would draw the line as often
+                live.refresh()
 
         with live:
             live.refresh()
@@ -90,8 +92,8 @@ def _own_stderr() -> Iterator[TextIO]:
 class Activity:
     """The current activity, and the time when it started."""
 
-    def __init__(self, text: str) -> None:
-        self.text, self.began = printable(text), time.monotonic()
+    def __init__(self, text: str, clock: bool = True) -> None:
+        self.text, self.began, self.clock = printable(text), time.monotonic(), clock
 
     def start(self, text: str) -> None:
         """Starts an activity; one that only counts further ("looking: 250 tried") goes on."""
@@ -101,7 +103,7 @@ class Activity:
 
     def line(self, size: int) -> str:
         """Returns the activity and its seconds, in `size` columns at most."""
-        end = f", {int(time.monotonic() - self.began)} s"
+        end = f", {int(time.monotonic() - self.began)} s" if self.clock else ""
         room = size - len(end)
         return (self.text if len(self.text) <= room else f"{self.text[: room - 1]}…") + end
 

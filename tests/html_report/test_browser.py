@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import tempfile
 import time
 
+import fleet_rows
 import pages
 import pytest
 from paths import CORPUS, DATA, needs_corpus
@@ -25,6 +27,8 @@ SMALL = {
     "hostile": lambda: xlstm.reconcile(pages.hostile(), ["torch"], states=True),
     "different": pages.different,
     "undecided": pages.undecided,
+    "fleet": lambda: _fleet(fleet_rows.ROWS),
+    "hostile fleet": lambda: _fleet([*fleet_rows.ROWS, *fleet_rows.hostile_rows()]),
 }
 REAL = {
     "gesture": "k2.4-gesture-lstm-relu/model2_1.0.h5",
@@ -51,6 +55,11 @@ TEXTS = """() => {
 
 def _of_file(path):
     return xlstm.reconcile(path, ["torch"], states=True)
+
+
+def _fleet(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        return fleet_rows.report_on(folder, rows)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from xlstm.html_report.charts import (
     share,
     svg,
 )
+from xlstm.html_report.document import document
 from xlstm.html_report.markup import (
     Child,
     Html,
@@ -30,11 +31,9 @@ from xlstm.html_report.markup import (
     listed,
     name_of,
     sentence,
-    short,
     table,
 )
 from xlstm.html_report.model_picture import draw_model
-from xlstm.html_report.style import STYLE, policy
 from xlstm.ir.graph import Model
 from xlstm.rendering.tables import Grid, kind_text, shape_text
 
@@ -128,20 +127,7 @@ def page(content: Content) -> str:
         element("nav", joined(links, " "), aria_label="Parts of this page"),
         *(_section(*one) for one in sections),
     )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", short(title)),
-        element("style", Html(STYLE)),
-    )
-    whole = element("html", head, element("body", header, body), lang="en")
-    return f"<!doctype html>\n{whole.replace('</section>', END)}\n"
-
-
-END = "</section>\n"
-"""Lines of the file end here, so that it can be read and compared."""
+    return document(title, header, body)
 
 
 def _section(name: str, heading: str, children: Sequence[Child]) -> Html:

@@ -115,6 +115,10 @@ def test_a_second_run_does_what_is_missing_changed_or_failed(zoo, tmp_path, sche
     fourth = run(retry_refused=True)
     assert names(fourth.plan.todo) == ["broken"]
 
+    (zoo / "a.keras").write_text("no model any more")
+    assert run().counts == {"ported": 3, "refused": 2}
+    assert not (tmp_path / "out" / "models" / "a").exists()
+
 
 def test_a_dry_run_writes_nothing_and_estimates(zoo, tmp_path):
     found = xlstm.fleet(zoo, "torch", tmp_path / "out", dry_run=True, workers=1)

@@ -108,6 +108,20 @@ def test_a_port_replaces_an_older_one(target):
     assert content(target, "aside/a") == {}
 
 
+def test_ports_of_models_that_are_refused_now_are_dropped(target):
+    for name in ("a", "b", "b/c"):
+        target.put_port(name, fill())
+    target.drop_ports(["b", "never ported"])
+    assert target.missing_ports(["a", "b", "b/c"]) == {"b"}
+
+
+def test_a_folder_with_files_of_others_is_not_dropped(local):
+    local.put_port("a", fill())
+    (Path(local.port_path("a")) / "notes.txt").write_text("mine")
+    local.drop_ports(["a"])
+    assert local.missing_ports(["a"]) == set()
+
+
 def test_a_filling_that_fails_leaves_nothing(target):
     def fail(folder):
         (folder / "model.py").write_bytes(b"half")

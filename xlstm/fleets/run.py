@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from xlstm.errors import UsageError, printable
 from xlstm.fleets.cluster import connected
-from xlstm.fleets.entry import GOOD, OUTCOMES, FleetEntry, FleetJob, FleetRow
+from xlstm.fleets.entry import (
+    FAILED,
+    GOOD,
+    OUTCOMES,
+    REFUSED,
+    FleetEntry,
+    FleetJob,
+    FleetRow,
+)
 from xlstm.fleets.estimate import estimate
 from xlstm.fleets.plan import FleetPlan, duration, plan
 from xlstm.fleets.schedule import Schedule
@@ -314,6 +322,9 @@ class _Run:
             todo = self.plan.todo
             Schedule(self.cluster, self.store, self.job, todo, count, check_lock, earlier).run()
         self.tell("writing the table")
+        # a port of an older file must not look like one of the file that is refused now
+        bad = (name for name, outcome in self.outcomes.items() if outcome in (REFUSED, FAILED))
+        self.store.drop_ports(bad)
         self.store.sweep()
         self.store.compact()
 

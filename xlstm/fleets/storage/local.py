@@ -170,6 +170,12 @@ class LocalTarget(FleetTarget):
     def forget(self, names: Iterable[str]) -> None:
         """Does nothing: a port is replaced in one step."""
 
+    def drop_ports(self, names: Iterable[str]) -> None:
+        """Removes the folders of older ports; a folder with files of others stays."""
+        for path in (Path(self.port_path(name)) for name in names):
+            if path.is_dir() and not path.is_symlink() and only_ours(path):
+                shutil.rmtree(path)
+
     def compact(self) -> list[str]:
         """Writes the tables, and flushes all ports to the disk once."""
         if hasattr(os, "sync"):

@@ -189,6 +189,10 @@ class StoreTarget(FleetTarget):
         self._remove_of(ROWS, {f"{folder}.json" for folder in folders})
         self._remove_of(ASIDE, folders)
 
+    def drop_ports(self, names: Iterable[str]) -> None:
+        """Removes the objects of older ports: one listing of all ports."""
+        self._remove_of(MODELS, {self.folder(name) for name in names})
+
     def _remove_of(self, where: str, wanted: set[str]) -> None:
         """Removes objects by their path, or that of their folder, below a folder of the target."""
         with self._files(where) as (files, root):

@@ -112,6 +112,10 @@ class FleetTarget(ABC):
         """Prepares models to be done again: a row never describes a half-written newer port."""
 
     @abstractmethod
+    def drop_ports(self, names: Iterable[str]) -> None:
+        """Removes older ports of models that are now refused or failed; most have none."""
+
+    @abstractmethod
     def compact(self) -> list[str]:
         """Writes all rows to fleet.jsonl, and to fleet.parquet where pyarrow is installed.
 

@@ -47,6 +47,9 @@ OTHER_EACH_TIME = ("seconds", "cpu_seconds", "peak_memory", "worker", "attempt")
 LEFT = {"fleet.json", "fleet.jsonl", "fleet.parquet", "fleet.lock", "journal", "models", "work"}
 """Names in a target at its end; `work` is empty."""
 
+LOST = ("run the same command again to go on", "expected the address of a Dask scheduler")
+"""Errors for a scheduler that ends during the work, and before the client has reached it."""
+
 TRIES = 4
 """Runs of the command until it has to have ended."""
 
@@ -181,7 +184,7 @@ def kill_once(fleet: Fleet, dask: Dask, kind: str, rng: random.Random, times: An
     except subprocess.TimeoutExpired:
         process.kill()
         return f"{moment}: it hangs"
-    if kind == "scheduler" and process.returncode == 2 and "to go on" not in text:
+    if kind == "scheduler" and process.returncode == 2 and not any(w in text for w in LOST):
         return f"{moment}: {text}"
     if "Traceback" in text:
         return f"{moment}: {text[-600:]}"

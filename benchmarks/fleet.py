@@ -208,7 +208,10 @@ def print_table() -> None:
     )
     one, many = runs["throughput"], runs["growth"]
     last, powers = many["sizes"][-1], many["exponents"]
-    kinds = ", ".join(sorted({moment.partition(",")[0] for moment in kills["moments"]}))
+    moments = [moment.partition(",")[0] for run in kills["runs"] for moment in run["moments"]]
+    kinds = ", ".join(sorted(set(moments)))
+    killed = sum(run["kills"] for run in kills["runs"])
+    faults = sum(len(run["faults"]) for run in kills["runs"])
     bad = f"{broken['bad']} bad ones of {broken['kinds_of_bad']} kinds"
     rows = [
         ("seconds a model, by the clock", f"{one['seconds_a_model']}", ""),
@@ -228,7 +231,7 @@ def print_table() -> None:
             f"{last['worker_memory_mb']:.0f} MB, exponent {powers['worker_memory_mb']}",
             "flat",
         ),
-        (f"random kills ({kinds})", f"{kills['kills']}, {len(kills['faults'])} faults", "100, 0"),
+        (f"random kills ({kinds})", f"{killed}, {faults} faults", "100, 0"),
         (
             f"CPU of {broken['good']} models beside {bad}",
             f"{broken['cpu_dirty_to_clean']} times the CPU without them",

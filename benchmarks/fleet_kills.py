@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +246,10 @@ def port_faults(folder: Path) -> Iterator[str]:
         yield f"{folder.name} is not whole: {', '.join(wrong)}"
 
 
-def measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Does all kills; returns what was seen."""
+def measure(
+    args: argparse.Namespace, work: Path, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Does all kills; returns what was seen, which `keep` gets after each kill."""
     rng, seen, bad = random.Random(args.seed), collections.Counter(), []
     runs: list[int] = []
     zoo, dask = work / "zoo", Dask(work)
@@ -276,11 +278,24 @@ def measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
             bad += found if runs[-1] <= TRIES else [f"{kind}, {moment}: no end", *found]
             seen[f"{kind}, {moment.partition(':')[0]}"] += 1
             if not args.quiet:
-                print(f"{number + 1}/{args.kills} {kind}, {moment}, {runs[-1]} more runs", *found)
+                line = f"{number + 1}/{args.kills} {kind}, {moment}, {runs[-1]} more runs"
+                print(line, *found, flush=True)
+            keep(_found(args, runs, seen, bad, times))
     finally:
         dask.stop()
+    return _found(args, runs, seen, bad, times)
+
+
+def _found(
+    args: argparse.Namespace,
+    runs: Sequence[int],
+    seen: Mapping[str, int],
+    bad: Sequence[str],
+    times: Mapping[bool, tuple[float, float]],
+) -> dict[str, Any]:
+    """The figures of the kills that are done."""
     return {
-        "kills": args.kills,
+        "kills": len(runs),
         "models": args.models,
         "seed": args.seed,
         "moments": dict(sorted(seen.items())),
@@ -289,8 +304,19 @@ def measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
             for remote, (_, whole) in times.items()
         },
         "runs_to_end": {"median": statistics.median(runs), "most": max(runs)},
-        "faults": bad,
+        "faults": list(bad),
     }
+
+
+def keeper(file: Path | None) -> Callable[[dict[str, Any]], None]:
+    """A function that writes the figures beside those of earlier runs in a file."""
+    earlier = json.loads(file.read_text())["runs"] if file and file.exists() else []
+
+    def keep(found: dict[str, Any]) -> None:
+        if file:
+            file.write_text(json.dumps({"runs": [*earlier, found]}, indent=1) + "\n")
+
+    return keep
 
 
 def main() -> int:
@@ -304,11 +330,8 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xlstm-kills-") as folder:
-        found = measure(args, Path(folder))
-    text = json.dumps(found, indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(f"{text}\n")
+        found = measure(args, Path(folder), keeper(args.json))
+    print(json.dumps(found, indent=1))
     return 1 if found["faults"] else 0
 
 

@@ -172,7 +172,7 @@ class Deaths(distributed.SchedulerPlugin):
         self.lost.append(worker)
 
 
-JOB = FleetJob("torch")
+JOB, VERIFIED = FleetJob("torch"), FleetJob("torch", verify=True)
 ENTRY = FleetEntry("a", "a.h5", "1")
 ROW = FleetRow("a", "a.h5", "1", JOB.digest(ENTRY), "ported")
 
@@ -191,6 +191,8 @@ ROW = FleetRow("a", "a.h5", "1", JOB.digest(ENTRY), "ported")
         (dataclasses.replace(ROW, outcome="refused"), {}, "refused"),
         (dataclasses.replace(ROW, outcome="refused"), {"retry_refused": True}, "retried"),
         (dataclasses.replace(ROW, outcome="refused", stamp="2"), {}, "changed"),
+        (dataclasses.replace(ROW, outcome="equal", job=VERIFIED.digest(ENTRY)), {}, "done"),
+        (dataclasses.replace(ROW, outcome="different", job=VERIFIED.digest(ENTRY)), {}, "changed"),
     ],
 )
 def test_a_row_decides_what_a_run_does(row, options, group):
@@ -202,6 +204,25 @@ def test_a_row_decides_what_a_run_does(row, options, group):
 
 def test_a_missing_port_is_done_again():
     assert plan([ENTRY], {"a": ROW}, JOB, {"a"}).failed == (ENTRY,)
+
+
+def test_a_larger_limit_takes_models_that_were_too_large():
+    entry = dataclasses.replace(ENTRY, size=100)
+    small = FleetJob("torch", largest=10)
+    refused = dataclasses.replace(ROW, outcome="refused", job=small.digest(entry))
+    assert plan([entry], {"a": refused}, small, set()).refused == (entry,)
+    assert plan([entry], {"a": refused}, JOB, set()).changed == (entry,)
+    good = dataclasses.replace(ROW, job=JOB.digest(entry))
+    assert plan([entry], {"a": good}, small, set()).done == (entry,)
+
+
+def test_a_port_is_never_replaced_by_a_port_of_itself(zoo, tmp_path):
+    target = open_target(tmp_path / "out")
+    target.check(FleetJob("torch"))
+    write_model(tmp_path / "out" / "models" / "a.keras")
+    for source in (tmp_path / "out", tmp_path / "out" / "models" / "a.keras"):
+        with pytest.raises(UsageError, match="expected sources outside the target"):
+            xlstm.fleet(source, "torch", tmp_path / "out")
 
 
 def test_a_plan_in_words():

@@ -77,6 +77,7 @@ class FleetJob:
         True
         """
         work = [self.to, self.verify, dict(sorted(entry.options.items())), VERSION]
+        work += [self.largest] if entry.size > self.largest else []  # a larger limit may take it
         return hashlib.sha256(json.dumps(work).encode()).hexdigest()[:16]
 
 

@@ -10,10 +10,10 @@ In: entries and rows. Out: a `FleetPlan`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from xlstm.fleets.entry import GOOD, REFUSED, FleetEntry, FleetJob, FleetRow
+from xlstm.fleets.entry import EQUAL, GOOD, REFUSED, FleetEntry, FleetJob, FleetRow
 
 Entries = tuple[FleetEntry, ...]
 
@@ -122,8 +122,16 @@ def plan(
 def _group(entry: FleetEntry, row: FleetRow | None, job: FleetJob, missing: Collection[str]) -> str:
     if row is None:
         return "new"
-    if (row.stamp, row.job) != (entry.stamp, job.digest(entry)):
+    if row.stamp != entry.stamp or not _same_work(entry, row, job):
         return "changed"
     if row.outcome == REFUSED:
         return "refused"
     return "done" if row.outcome in GOOD and entry.name not in missing else "failed"
+
+
+def _same_work(entry: FleetEntry, row: FleetRow, job: FleetJob) -> bool:
+    """True for a row of this job; a good port stays good without --verify or with a lower limit."""
+    if row.outcome in GOOD:
+        job = replace(job, largest=max(job.largest, entry.size))
+    jobs = [job, replace(job, verify=True)] if row.outcome == EQUAL else [job]
+    return row.job in [one.digest(entry) for one in jobs]

@@ -204,6 +204,7 @@ def fleet(
     found = entries_of(_as_texts(sources))
     tell("reading the table")
     store = open_target(target)
+    _check_outside(found, store.url)
     store.check(job, write=False)
     made = _Run(store, job, found, tell, retry_refused)
     with contextlib.ExitStack() as stack:
@@ -222,6 +223,15 @@ def fleet(
 def _as_texts(sources: Sources) -> list[str]:
     several = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     return [os.fspath(source) for source in several]
+
+
+def _check_outside(found: Sequence[FleetEntry], target: str) -> None:
+    """Raises UsageError for a source in the target, which its own port would replace."""
+    inside = (target.rstrip("/") + "/", target + os.sep)
+    for entry in found:
+        if entry.path.startswith(inside):
+            want, do = "sources outside the target", "name another target"
+            raise UsageError(entry.path, want, f"one in {target}", do)
 
 
 def _job(to: str, **options: Any) -> FleetJob:

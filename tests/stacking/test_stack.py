@@ -192,8 +192,11 @@ def test_wrong_arguments():
         xlstm.stack([])
     with pytest.raises(UsageError, match="several models, got one path"):
         xlstm.stack("a.keras")
-    with pytest.raises(UsageError, match="at least 1, got 0"):
-        xlstm.stack([MIXED], chunk=0)
+    for chunk in (0, True, 2.5, "x", float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="at least 1, got"):
+            xlstm.stack([MIXED], chunk=chunk)
+    with pytest.raises(UsageError, match="different names, got two of one name as text"):
+        xlstm.stack({1: MIXED, "1": MIXED})
     with pytest.raises(UsageError, match="for to=, got keras"):
         xlstm.stack([MIXED], "keras")
     stacked = xlstm.stack([MIXED, MIXED], "numpy")

@@ -179,6 +179,7 @@ DAMAGES = {
     "no-data": (None, "a stack in the metadata"),
     "no-json": ("{", "JSON"),
     "framework": ((("to",), "keras"), "a stack of a known framework"),
+    "numpy": ((("to",), "numpy"), "a stack of a known framework"),
     "models": ((("models",), {}), "a list of models"),
     "no-models": ((("models",), []), "a list of models"),
     "name": ((("models", 0, "name"), 3), "m|text"),

@@ -170,12 +170,13 @@ def _facts_from_json(data: Mapping[str, Any], where: str, budget: Budget) -> Any
         FileError: other data.
     """
     name, dtype = as_text(data.get("to"), where), as_text(data.get("dtype"), where)
-    adapter = registry.adapter(name).stacks if name in registry.names() else None
-    if adapter is None:
+    makes = registry.adapter(name).stacks if name in registry.names() else None
+    adapter = makes() if makes else None
+    if adapter is None or adapter.emit is None:  # `save` writes no stack without code
         raise FileError(where, "a stack of a known framework", name, "install its adapter")
     graph, models = as_object(data.get("graph"), where), data.get("models")
     if not isinstance(models, list) or not models:
-        raise FileError(where, "a list of models", type(models).__name__, AGAIN)
+        raise FileError(where, "a list of models", "another value or none", AGAIN)
     every = [as_object(model, where) for model in models]
     first = from_json(graph, {}, where, budget)
     budget.spend("nodes", len(every) * len(first.nodes), where)
@@ -186,7 +187,7 @@ def _facts_from_json(data: Mapping[str, Any], where: str, budget: Budget) -> Any
         digests.append(as_text(own.get("weights"), place))
     if len({member.name for member in members}) != len(members):
         raise FileError(where, "names of models that differ", "two equal ones", AGAIN)
-    return StackedModels(adapter(), first, tuple(members), dtype, None), digests
+    return StackedModels(adapter, first, tuple(members), dtype, None), digests
 
 
 def _own_graph(first: Model, graph: Mapping[str, Any], own: Mapping[str, Any], where: str) -> Model:

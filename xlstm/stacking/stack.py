@@ -9,6 +9,7 @@ In: models, and a target. Out: the target's object.
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 import weakref
 from collections.abc import Iterable, Mapping
@@ -116,7 +117,8 @@ def stack(
     """
     adapter = _target(to)
     named = _named(models)
-    if chunk is not None and (isinstance(chunk, bool) or int(chunk) != chunk or chunk < 1):
+    whole = isinstance(chunk, numbers.Integral) and not isinstance(chunk, bool)
+    if chunk is not None and not (whole and chunk >= 1):
         raise UsageError("chunk", "a number of models, at least 1", chunk, "pass None")
     read = {name: load(source) for name, source in named.items()}
     return made_of(read, adapter, dtype, chunk)
@@ -206,6 +208,9 @@ def _named(models: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError("stack", "several models", "one path", "pass a list of paths")
     if isinstance(models, Mapping):
         found = {str(name): model for name, model in models.items()}
+        if len(found) < len(models):  # such as 1 and "1"
+            got, do = "two of one name as text", "name them by different texts"
+            raise UsageError("stack", "models of different names", got, do)
     else:
         every = list(models)
         ends = [Path(m).stem if isinstance(m, (str, os.PathLike)) else "" for m in every]

@@ -283,6 +283,15 @@ def test_a_list_of_csv(zoo):
     assert "+2-" in two.stamp
 
 
+def test_a_list_named_by_a_relative_path(zoo, monkeypatch):
+    monkeypatch.chdir(zoo)
+    Path("list.csv").write_text("path,architecture\na.h5,a.keras\n")
+    assert entries(["list.csv"])[0].options == {"architecture": f"{zoo}/a.keras"}
+    Path("list.csv").write_text(f"path,name\na.h5,x\n{zoo}/a.h5,y\n")
+    with pytest.raises(UsageError, match="got the one of line 2 again"):
+        entries(["list.csv"])
+
+
 def test_a_list_of_json_lines(zoo, remote):
     lines = [
         {"path": "a.h5"},
@@ -322,7 +331,7 @@ def test_a_list_of_json_lines(zoo, remote):
         ('path\n"a.h5\n', "line 2: expected a row of CSV"),
         ("path\n\xff\n", "expected a line of UTF-8, got bytes that are not UTF-8"),
         ("path\n" + "a" * 2**20, "more than 1,048,576 characters"),
-        ("path\na\0b\n", "line 2: expected"),
+        ("path\na\0b\n", "line 2: expected a text for path, got a zero byte in it"),
     ],
 )
 def test_mistakes_in_csv(zoo, text, message):

@@ -290,18 +290,20 @@ def test_faults_are_the_rows_of_their_models_alone(zoo, target, tmp_path, monkey
         return usual(self, name, full if name == "lstm_1" else fill, aside)
 
     monkeypatch.setattr(type(target), "put_port", put_port)
-    entries = [entry(zoo / "lstm_0"), entry(broken), large, entry(zoo / "lstm_1")]
+    gone = replace(entry(broken), name="gone", path=str(tmp_path / "gone.h5"))
+    entries = [entry(zoo / "lstm_0"), entry(broken), large, entry(zoo / "lstm_1"), gone]
     job = FleetJob("torch", verify=True)
     target.check(job)
     rows = do_models(job, target, entries, worker="w", attempt=2)
     found = {row.name: row for row in rows}
     outcomes = {"lstm_0": "equal", "broken.h5": "refused", "large": "refused", "lstm_1": "failed"}
+    outcomes["gone"] = "failed"  # its content is not known
     assert {name: row.outcome for name, row in found.items()} == outcomes
     for name in ("broken.h5", "large", "lstm_1"):
         assert all(found[name].error[part] for part in ("where", "expected", "got", "do"))
     assert "No space left" in found["lstm_1"].error["got"]
     assert {(row.worker, row.attempt) for row in rows} == {("w", 2)}
-    assert all(row.job == job.digest(entries[0]) for row in rows)
+    assert [row.job for row in rows] == [job.digest(entry) for entry in entries]
     assert all(row.peak_memory > 0 for row in rows)
 
 

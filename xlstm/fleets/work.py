@@ -266,7 +266,7 @@ class _BatchWork:
             with _timed([item]), limit_time(self.job.seconds):
                 return work(item)
         except XlstmError as error:
-            refused = content and isinstance(error, REFUSALS)
+            refused = content and isinstance(error, REFUSALS) and _is_readable(item.entry)
             outcome, parts = REFUSED if refused else FAILED, error_parts(error)
         except Exception as error:  # whatever fails is this model's row
             outcome, parts = FAILED, _other_parts(item.entry, error)
@@ -396,6 +396,11 @@ class _BatchWork:
             layers=tuple(node.spec.kind for node in model.layers),
             counts=plan.counts,
         )
+
+
+def _is_readable(entry: FleetEntry) -> bool:
+    """False for a local source that vanished or has no rights: its content is not known."""
+    return is_url(entry.path) or os.access(entry.path, os.R_OK)
 
 
 def _outcome(found: Mapping[str, Any] | str, adapter: Adapter, verify: bool) -> str:

@@ -87,7 +87,8 @@ def _listed(where: str, data: Mapping[str, Any], folder: Path) -> Listed:
         if key not in (OPTIONS if key in inner else KEYS):
             raise UsageError(where, f"columns {', '.join(KEYS)}", repr(key), "remove it")
         if not isinstance(value, str) or "\0" in value:
-            raise UsageError(where, f"a text for {key}", kind_in_words(value), "correct it")
+            got = "a zero byte in it" if isinstance(value, str) else kind_in_words(value)
+            raise UsageError(where, f"a text for {key}", got, "correct it")
     if "path" not in values:
         raise UsageError(where, "a path", "none", "add it, or remove the line")
     options = {k: v for k, v in {**values, **inner}.items() if k in OPTIONS}
@@ -98,7 +99,8 @@ def _listed(where: str, data: Mapping[str, Any], folder: Path) -> Listed:
 
 
 def _below(folder: Path, path: str) -> str:
-    return path if is_url(path) else os.path.normpath(folder / path)
+    """An absolute path or URL: workers may have another working directory."""
+    return path if is_url(path) else os.path.abspath(folder / path)
 
 
 def _csv(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -179,9 +180,9 @@ def test_values_of_several_kinds_share_a_column(local):
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     for name, value in {"a": 1, "b": 0.5, "c": None}.items():
         local.put_row(row(name, verdicts={"float32": {"n": value, "m": value}}))
-    local.put_row(row("d", verdicts={"float32": {"n": 2**70, "m": "text"}}))
+    local.put_row(row("d", verdicts={"float32": {"n": 10**400, "m": "text"}}))
     table = pq.read_table(local.compact()[1])
-    assert table["verdicts_float32_n"].to_pylist() == [1.0, 0.5, None, float(2**70)]
+    assert table["verdicts_float32_n"].to_pylist() == [1.0, 0.5, None, math.inf]
     assert table["verdicts_float32_m"].to_pylist() == ["1", "0.5", None, "text"]
 
 
@@ -342,11 +343,20 @@ def test_a_broken_row_in_a_store_is_left_out(memory):
         b'{"fleet":1,"at":9,"row":{"name":"a"}}',
         b'{"fleet":1,"at":9,"row":[]}',
         b'{"fleet":1,"at":9,"began":["a"]}',
-        json.dumps({"fleet": 1, "at": 9, "row": {**row("a").to_json(), "outcome": "new"}}).encode(),
-        json.dumps({"fleet": 1, "at": 9, "row": {**row("a").to_json(), "counts": 5}}).encode(),
-        json.dumps({"fleet": 1, "at": 9, "row": {**row("a").to_json(), "layers": [5]}}).encode(),
+        *(
+            json.dumps({"fleet": 1, "at": 9, "row": {**row("a").to_json(), key: value}}).encode()
+            for key, value in [
+                ("outcome", "new"),
+                ("counts", 5),
+                ("counts", {"torch": -1}),
+                ("layers", [5]),
+                ("seconds", 10**400),
+                ("seconds", math.nan),
+                ("verdicts", {"a": 5}),
+            ]
+        ),
     ],
-    ids=range(13),
+    ids=range(17),
 )
 def test_lines_of_other_kinds_are_left_out_alone(local, line):
     local.put_row(row("a", worker="w"))

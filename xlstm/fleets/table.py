@@ -137,4 +137,4 @@ def _as(kind: str, value: Any) -> Any:
         return None
     if kind == "text" and not isinstance(value, str):
         return json.dumps(value)
-    return float(value) if kind == "float" else value
+    return float(str(value)) if kind == "float" else value  # of text: no integer is too large

@@ -33,6 +33,9 @@ TEXTS = tuple(
     "worker".split()
 )
 NUMBERS = ("seconds", "cpu_seconds", "peak_memory", "attempt")
+LARGEST = 2**63
+"""Numbers of a row are below it, also in sums and in columns of 64 bits."""
+
 OBJECTS = ("counts", "verdicts")
 LISTS = ("layers", "unexercised")
 
@@ -108,15 +111,20 @@ def checked_row(data: Mapping[str, Any]) -> FleetRow:
     row = FleetRow.from_json(data)
     kinds: list[tuple[Sequence[str], type | tuple[type, ...]]] = [
         (TEXTS, str),
-        (NUMBERS, (int, float)),
         (OBJECTS, dict),
         (LISTS, tuple),
         (("error",), (dict, type(None))),
     ]
     wrong = [n for names, kind in kinds for n in names if not isinstance(getattr(row, n), kind)]
     inner = [*row.layers, *row.unexercised, *(row.error or {}).values()]
-    numbers = all(isinstance(n, int) for n in row.counts.values())
-    if wrong or not numbers or not all(isinstance(text, str) for text in inner):
+    numbers = [*row.counts.values(), *(getattr(row, name) for name in NUMBERS)]
+    fits = (
+        all(isinstance(n, int) for n in row.counts.values())
+        and all(isinstance(n, (int, float)) and 0 <= n < LARGEST for n in numbers)
+        and all(isinstance(text, str) for text in inner)
+        and all(isinstance(verdict, dict) for verdict in row.verdicts.values())
+    )
+    if wrong or not fits:
         raise TypeError(f"{row.name}: {wrong}")
     if row.outcome not in OUTCOMES:
         raise ValueError(row.outcome)

@@ -91,7 +91,7 @@ def test_an_old_page_stays_if_the_comparison_fails(cli, tmp_path, monkeypatch): 
     def fails(*_args, **_options):
         raise MemoryError
 
-    monkeypatch.setattr(comparing, "bounds_in", fails)
+    monkeypatch.setattr(comparing, "bounds_of_each", fails)
     status, _out, err = cli("report", DEMO, "-o", page, "--frameworks", "torch")
     assert (status, err.count("\n")) == (2, 1)
     assert page.read_text() == "old"

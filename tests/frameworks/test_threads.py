@@ -373,7 +373,8 @@ ONCE = {
         "frameworks/command_exit.py",
         "testing/isolation.py",
     },
-    "dup2": {"frameworks/imports.py", "frameworks/command_exit.py"},
+    # a worker of a fleet is a process of ours, which runs one thread
+    "dup2": {"fleets/cluster.py", "frameworks/imports.py", "frameworks/command_exit.py"},
     "set_dtype_policy": {"keras/live/user_classes.py"},
 }
 """Functions that set what a process has once -> the files that call them, under a lock."""

@@ -41,15 +41,15 @@ if __name__ == "__main__":
     start = time.perf_counter()
     result = xlstm.fleet(source, "torch", target, verify=True, workers=workers)
     seconds = time.perf_counter() - start
-    rows = result.rows.values()
-    client = resource.getrusage(resource.RUSAGE_SELF)
+    client, memory = resource.getrusage(resource.RUSAGE_SELF), peak_memory()
+    rows = result.rows.values()  # they are not part of a run, and need memory
     print(json.dumps({
         "counts": result.counts,
         "architectures": len({row.architecture for row in rows}),
         "seconds": seconds,
         "cpu_of_models": sum(row.cpu_seconds for row in rows),
         "client_cpu": client.ru_utime + client.ru_stime,
-        "client_memory": peak_memory(),
+        "client_memory": memory,
         "worker_memory": max(row.peak_memory for row in rows),
     }))
 """

@@ -21,8 +21,11 @@ from xlstm.fleets.entry import FleetRow
 LINES, COLUMNS = "fleet.jsonl", "fleet.parquet"
 """Names of the files."""
 
-BATCH = 10_000
+GROUP = 10_000
 """Rows of a group in the parquet file."""
+
+PART = 500
+"""Rows that are in memory as objects of Python, which need forty times as much as columns."""
 
 KINDS: dict[type, str] = {str: "text", list: "list", bool: "bool", int: "int", float: "float"}
 """Type of a value -> kind of its column."""
@@ -108,10 +111,15 @@ def _write_columns(columns: Mapping[str, str], rows: Iterator[FleetRow], path: P
         "float": pa.float64(),
     }
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+
+    def parts(rows: Iterator[FleetRow]) -> Iterator[Any]:
+        while part := [flat(row) for row in islice(rows, PART)]:
+            data = {n: [_as(kind, row.get(n)) for row in part] for n, kind in columns.items()}
+            yield pa.table(data, schema=schema)
+
     with _library().ParquetWriter(path, schema, compression="zstd") as writer:
-        while batch := [flat(row) for row in islice(rows, BATCH)]:
-            data = {n: [_as(kind, row.get(n)) for row in batch] for n, kind in columns.items()}
-            writer.write_table(pa.table(data, schema=schema))
+        while group := [*parts(islice(rows, GROUP))]:
+            writer.write_table(pa.concat_tables(group))
 
 
 def _add_kinds(kinds: dict[str, str], row: FleetRow) -> None:

@@ -214,6 +214,14 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def client_bytes() -> float:
+    """Bytes of the client for each model: the growth between the two largest measured fleets."""
+    fleets = json.loads((CONSTANTS.parent / "runs.json").read_text("utf-8"))["growth"]["sizes"]
+    less, more = fleets[-2:]
+    memory = more["client_memory_mb"] - less["client_memory_mb"]
+    return float(1e6 * memory / (more["models"] - less["models"]))
+
+
 def print_constants(constants: Mapping[str, Any]) -> None:
     """Prints the measured constants."""
     print("| measured on this machine | value |")
@@ -225,6 +233,7 @@ def print_constants(constants: Mapping[str, Any]) -> None:
         "start of a worker with PyTorch": f"{constants['start']:.1f} s",
         "one batch in the client and the scheduler": f"{1e3 * constants['dispatch']:.1f} ms",
         "memory of the scheduler for a task with 64 models": size(constants["task_bytes"]),
+        "memory of the client for each model": size(client_bytes()),
         "a row in fleet.parquet": size(constants["parquet_row"]),
         "a row in a journal": size(constants["journal_row"]),
         "requests to an object store for a model": f"{constants['requests']:.1f}",

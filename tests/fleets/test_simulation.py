@@ -73,4 +73,4 @@ def test_tables_have_a_row_for_each_fact(simulation, part, monkeypatch, capsys):
     simulation.main()
     lines = capsys.readouterr().out.splitlines()
     assert len({line.count("|") for line in lines}) == 1
-    assert len(lines) == {"constants": 10, "sizes": 2 + len(simulation.SIZES)}[part]
+    assert len(lines) == {"constants": 11, "sizes": 2 + len(simulation.SIZES)}[part]

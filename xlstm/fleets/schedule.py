@@ -36,7 +36,7 @@ NONE_LEFT = 60.0
 """Seconds without any worker after which a fleet ends."""
 
 ENDS_OF_LIMIT = ("its worker exited with status 1", "its worker ended")
-"""How a worker ends that has reached the limit of time, if that is known or not."""
+"""The ends of a worker that has reached the limit of time, if that is known or not."""
 
 FETCH = 10.0
 """Seconds for rows to come from the worker that has them."""

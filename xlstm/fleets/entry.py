@@ -154,6 +154,16 @@ FIELDS = frozenset(one.name for one in dataclasses.fields(FleetRow))
 """Names of the values of a row."""
 
 
+OPTIONS = ("architecture=", "kernel_layout=", "keras_version=", "until=")
+"""Options of `xlstm.load`, as errors name them, that a fleet has for each model."""
+
+
 def error_parts(error: XlstmError) -> dict[str, str]:
-    """The four parts of an error of ours."""
-    return {"where": error.where, "expected": error.expected, "got": error.got, "do": error.do}
+    """The four parts of an error of ours; options of one model are columns in a fleet.
+
+    >>> error_parts(XlstmError("a.h5", "weights", "none", "pass until=LAYER"))["do"]
+    'pass until=LAYER (in a fleet: columns of a manifest)'
+    """
+    asks = any(option in error.do for option in OPTIONS)
+    do = f"{error.do} (in a fleet: columns of a manifest)" if asks else error.do
+    return {"where": error.where, "expected": error.expected, "got": error.got, "do": do}
